@@ -1,0 +1,44 @@
+# Every habit of the project, one target each; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types imports check up clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## make .venv with the pinned releases
+
+# The stamp is made again when a pin changes. Output is short on purpose: an install is no reading matter.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cxrscreen needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (about a minute once the packages are here; PyTorch is most of it)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## phantoms, a model trained in front of you, a real upload, the flagged list (ARGS=--exit to leave)
+	@$(BIN)/cxrscreen demo $(ARGS)
+
+up: setup  ## the embedded stack in the foreground
+	@$(BIN)/cxrscreen up $(ARGS)
+
+test: check  ## everything: style, types, import directions, tests (ARGS are given to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports  ## the static part of the tests
+
+lint: setup  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup  ## mypy, strict on the four packages
+	@$(BIN)/mypy
+
+imports: setup  ## who may import whom
+	@$(BIN)/lint-imports
+
+clean:  ## remove the environment and the caches, never the data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,79 @@
+"""Engine and sessions. `read()` never writes; `write()` commits at its end or rolls back as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from cxrscreen.settings import get_settings
+
+SQLITE_BUSY_MS = 60_000
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for SQLite in WAL mode or for PostgreSQL (psycopg 3)."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling is switched off: it begins too late for SELECT-then-UPDATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: a reader that becomes a writer midway is refused without waiting (SQLITE_BUSY).
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@lru_cache(maxsize=4)
+def engine_for(url: str) -> Engine:
+    return make_engine(url)
+
+
+def get_engine() -> Engine:
+    return engine_for(get_settings().database)
+
+
+@contextmanager
+def read() -> Iterator[Session]:
+    """A session for queries; whatever it holds is dropped at its end."""
+    with Session(get_engine(), expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
+def write() -> Iterator[Session]:
+    """A session in one transaction. Enqueue nothing inside it: commit first, then submit (law 1)."""
+    engine = get_engine().execution_options(writes=True)
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def insert_for(session: Session, table: Any) -> postgresql.Insert | sqlite.Insert:
+    """The INSERT of this session's database that knows `on_conflict_do_update`."""
+    dialect: Dialect = session.get_bind().dialect
+    made: Insert = postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
+    assert isinstance(made, postgresql.Insert | sqlite.Insert)
+    return made

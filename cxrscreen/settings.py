@@ -1,0 +1,127 @@
+"""Every setting, once. This is the only module that reads the environment."""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from `CXRSCREEN_*` variables; an empty `database_url`, `redis_url` or `store_url` means the embedded one."""
+
+    model_config = SettingsConfigDict(env_prefix="CXRSCREEN_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("var"), description="everything that runs keeps its files here")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder")
+    redis_url: str = Field("", description="broker URL; empty: the embedded Redis")
+    store_url: str = Field(
+        "", description="fsspec URL of originals, derivatives and models; empty: the data folder"
+    )
+
+    host: str = Field("127.0.0.1", description="address the dashboard listens on")
+    port: int = Field(8470, ge=0, le=65535, description="port the dashboard listens on; 0 takes a free one")
+    web_threads: int = Field(8, ge=1, description="threads of the dashboard")
+    secret_key: str = Field("", description="signs sessions; empty: made once and kept in the data folder")
+    secure_cookies: bool = Field(False, description="send the session cookie over HTTPS only")
+    trusted_proxies: int = Field(0, ge=0, description="number of reverse proxies whose headers are believed")
+    session_hours: int = Field(12, ge=1, description="a sign-in lasts this long")
+
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="folders the dashboard may queue, separated by ':'; empty: none"
+    )
+    copy_folder_files: bool = Field(
+        False, description="copy the files of a queued folder into the store instead of referring to them"
+    )
+    keep_uploads: bool = Field(True, description="keep the uploaded archive itself once its images are stored")
+    keep_identifiers: bool = Field(
+        False, description="keep patient, accession and study identifiers instead of their keyed hashes"
+    )
+    pseudonym_key: str = Field(
+        "", description="key of those hashes; empty: made once and kept in the data folder"
+    )
+
+    max_upload_gb: float = Field(100.0, gt=0, description="largest upload, in GB")
+    max_entry_mb: int = Field(512, gt=0, description="largest single file that is read, in MB")
+    max_archive_entries: int = Field(5_000_000, gt=0, description="most members of one archive")
+    max_archive_ratio: int = Field(
+        200, gt=1, description="most bytes a member may unpack to for each packed one"
+    )
+    max_archive_gb: float = Field(1000.0, gt=0, description="most an archive may unpack to, in GB")
+    max_archive_depth: int = Field(3, ge=1, description="how deep archives may stand in archives")
+
+    batch_size: int = Field(32, ge=1, description="images a screening worker claims at once")
+    lease_seconds: int = Field(60, ge=2, description="how long a claim holds unless it is renewed")
+    decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
+    ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
+    torch_threads: int = Field(0, ge=0, description="threads of PyTorch; 0: one for each core")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    batches_per_process: int = Field(
+        2000, ge=1, description="a screening worker leaves after this many batches and is started again"
+    )
+    sweep_seconds: float = Field(10.0, gt=0, description="how often forgotten work is looked for")
+    nightly_at: str = Field("22:00", description="time of day of the schedule made at first start")
+    timezone: str = Field("UTC", description="time zone of that schedule, an IANA name")
+    default_threshold: float = Field(
+        0.5, ge=0, le=1, description="operating point of a model that brings none"
+    )
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part).expanduser() for part in value.split(":") if part)
+        return value
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{(self.data_dir / 'cxrscreen.db').absolute()}"
+
+    @property
+    def store(self) -> str:
+        return self.store_url or f"file://{(self.data_dir / 'store').absolute()}"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir / "run"
+
+    @property
+    def upload_dir(self) -> Path:
+        """Uploads grow here until they are whole; on the same disk as the data."""
+        return self.data_dir / "uploads"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.data_dir / "cache"
+
+    def session_secret(self) -> str:
+        return self.secret_key or self._kept_secret("session.key")
+
+    def pseudonym_secret(self) -> str:
+        return self.pseudonym_key or self._kept_secret("pseudonym.key")
+
+    def _kept_secret(self, name: str) -> str:
+        """Make a secret once. Two processes may start together: the first link wins, both read the same file."""
+        path = self.data_dir / "secrets" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = path.with_name(f"{name}.{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_hex(32))
+            try:
+                path.hardlink_to(fresh)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_text().strip()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process; tests and the command line call `cache_clear` after they change the environment."""
+    return Settings()
