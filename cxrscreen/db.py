@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from cxrscreen.settings import get_settings
+from cxrscreen.tables import UtcDateTime, now
 
 SQLITE_BUSY_MS = 60_000
 
@@ -69,6 +71,16 @@ def write() -> Iterator[Session]:
     engine = get_engine().execution_options(writes=True)
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def clock(session: Session) -> datetime:
+    """The one clock that leases are measured by: the database server's, so a worker whose own clock is off harms
+    nobody. SQLite has no server; its users share a machine and so a clock."""
+    if session.get_bind().dialect.name != "postgresql":
+        return now()
+    told = session.scalar(select(func.clock_timestamp(type_=UtcDateTime())))
+    assert told is not None
+    return told
 
 
 def insert_for(session: Session, table: Any) -> postgresql.Insert | sqlite.Insert:

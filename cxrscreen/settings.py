@@ -19,9 +19,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("var"), description="everything that runs keeps its files here")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder")
     redis_url: str = Field("", description="broker URL; empty: the embedded Redis")
-    store_url: str = Field(
-        "", description="fsspec URL of originals, derivatives and models; empty: the data folder"
-    )
+    store_url: str = Field("", description="fsspec URL of originals, derivatives and models; empty: the data folder")
 
     host: str = Field("127.0.0.1", description="address the dashboard listens on")
     port: int = Field(8470, ge=0, le=65535, description="port the dashboard listens on; 0 takes a free one")
@@ -41,16 +39,12 @@ class Settings(BaseSettings):
     keep_identifiers: bool = Field(
         False, description="keep patient, accession and study identifiers instead of their keyed hashes"
     )
-    pseudonym_key: str = Field(
-        "", description="key of those hashes; empty: made once and kept in the data folder"
-    )
+    pseudonym_key: str = Field("", description="key of those hashes; empty: made once and kept in the data folder")
 
     max_upload_gb: float = Field(100.0, gt=0, description="largest upload, in GB")
     max_entry_mb: int = Field(512, gt=0, description="largest single file that is read, in MB")
     max_archive_entries: int = Field(5_000_000, gt=0, description="most members of one archive")
-    max_archive_ratio: int = Field(
-        200, gt=1, description="most bytes a member may unpack to for each packed one"
-    )
+    max_archive_ratio: int = Field(200, gt=1, description="most bytes a member may unpack to for each packed one")
     max_archive_gb: float = Field(1000.0, gt=0, description="most an archive may unpack to, in GB")
     max_archive_depth: int = Field(3, ge=1, description="how deep archives may stand in archives")
 
@@ -66,9 +60,9 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(10.0, gt=0, description="how often forgotten work is looked for")
     nightly_at: str = Field("22:00", description="time of day of the schedule made at first start")
     timezone: str = Field("UTC", description="time zone of that schedule, an IANA name")
-    default_threshold: float = Field(
-        0.5, ge=0, le=1, description="operating point of a model that brings none"
-    )
+    default_threshold: float = Field(0.5, ge=0, le=1, description="operating point of a model that brings none")
+
+    deadly_sha256: str = Field("", description="test hook: a worker ends at once when it meets this image")
 
     @field_validator("allowed_roots", mode="before")
     @classmethod
@@ -80,6 +74,12 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{(self.data_dir / 'cxrscreen.db').absolute()}"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL; an embedded stack leaves its own in the run folder. Empty where none ever ran."""
+        left = self.run_dir / "redis.url"
+        return self.redis_url or (left.read_text().strip() if left.exists() else "")
 
     @property
     def store(self) -> str:

@@ -281,6 +281,7 @@ class Entry(Base):
         UniqueConstraint("job_id", "name", "frame"),
         Index("ix_entries_job_id_status", "job_id", "status"),
         Index("ix_entries_job_id_image_id", "job_id", "image_id"),
+        Index("ix_entries_job_id_sha256", "job_id", "sha256"),
     )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)

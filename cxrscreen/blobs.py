@@ -1,0 +1,128 @@
+"""Originals, derivatives and models in one store, named by the SHA-256 of their bytes, over fsspec.
+
+A name is written once and never changed. On a local disk a blob appears whole or not at all (temporary name, fsync,
+rename); object stores give the same by their PUT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from cxrscreen.settings import get_settings
+
+CHUNK = 1 << 20
+
+
+class Blobs:
+    """`kind` is a folder of the store: originals, derivatives, uploads, models."""
+
+    def __init__(self, url: str) -> None:
+        self.fs: Any
+        self.fs, self.root = fsspec.url_to_fs(url)
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, kind: str, sha256: str) -> str:
+        return f"{self.root}/{kind}/{sha256[:2]}/{sha256}"
+
+    def exists(self, kind: str, sha256: str) -> bool:
+        return bool(self.fs.exists(self.path(kind, sha256)))
+
+    def put(self, kind: str, data: bytes, *, durable: bool = True) -> str:
+        """Store bytes, answer their SHA-256. Not `durable` is for what can be made again: no fsync."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.path(kind, sha256)
+        if self.local:
+            if not Path(path).exists():
+                with self._appearing(Path(path), durable) as file:
+                    file.write(data)
+        elif not self.fs.exists(path):
+            self.fs.pipe_file(path, data)
+        return sha256
+
+    def put_file(self, kind: str, source: Path, sha256: str) -> None:
+        """Take over a whole file whose hash is known; on the store's own disk it is moved, not copied."""
+        path = self.path(kind, sha256)
+        if self.fs.exists(path):
+            source.unlink()
+        elif self.local:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source.replace(target)
+                _sync_folder(target.parent)
+            except OSError:  # another disk
+                with source.open("rb") as origin, self._appearing(target, True) as file:
+                    while chunk := origin.read(CHUNK):
+                        file.write(chunk)
+                source.unlink()
+        else:
+            self.fs.put_file(str(source), path)
+            source.unlink()
+
+    def get(self, kind: str, sha256: str) -> bytes:
+        """The bytes; FileNotFoundError where there are none."""
+        data: bytes = self.fs.cat_file(self.path(kind, sha256))
+        return data
+
+    def delete(self, kind: str, sha256: str) -> None:
+        if self.exists(kind, sha256):
+            self.fs.rm_file(self.path(kind, sha256))
+
+    @contextmanager
+    def as_file(self, kind: str, sha256: str, cache: Path) -> Iterator[Path]:
+        """A real file with these bytes: the blob itself on a local disk, else a copy that ends with the block."""
+        path = self.path(kind, sha256)
+        if self.local:
+            yield Path(path)
+            return
+        cache.mkdir(parents=True, exist_ok=True)
+        copy = cache / f"{sha256}.{secrets.token_hex(4)}"
+        try:
+            self.fs.get_file(path, str(copy))
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    @contextmanager
+    def _appearing(self, target: Path, durable: bool) -> Iterator[IO[bytes]]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        growing = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}")
+        try:
+            with growing.open("xb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            growing.replace(target)
+        except BaseException:
+            growing.unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@lru_cache(maxsize=4)
+def store_at(url: str) -> Blobs:
+    return Blobs(url)
+
+
+def store() -> Blobs:
+    return store_at(get_settings().store)

@@ -1,0 +1,66 @@
+"""The front door: `cxrscreen COMMAND`. Nobody imports this package; it may import everybody."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+import cxrscreen
+from cxrscreen.cli import archive, demo, learn, manage, serve
+from cxrscreen.errors import CxrscreenError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(cxrscreen.__version__, prog_name="cxrscreen")
+def cli() -> None:
+    """Screen archives of chest X-rays with a decomposition-transfer classifier.
+
+    Decision support for research and triage; not a medical device. Files are kept under CXRSCREEN_DATA_DIR (default
+    var/). Exit status: 0 everything is accounted for, 1 something failed, 2 the request was wrong.
+    """
+
+
+for command in (
+    demo.demo,
+    serve.up,
+    archive.screen,
+    archive.rescreen,
+    archive.jobs_table,
+    archive.job,
+    learn.train,
+    learn.evaluate,
+    manage.models_group,
+    manage.schedules_group,
+    manage.users_group,
+    manage.db_group,
+    serve.doctor,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run a command; an error that a person can act on is one line, never a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except CxrscreenError as error:
+        click.echo(f"cxrscreen: {error}", err=True)
+        sys.exit(error.exit_status)
+    except DBAPIError as error:
+        click.echo(f"cxrscreen: the database says: {str(error.orig).strip().splitlines()[0]}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"cxrscreen: {where}{error.strerror or error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)

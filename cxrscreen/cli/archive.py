@@ -1,0 +1,222 @@
+"""`screen`, `rescreen`, `jobs`, `job`: archives in, tables out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from cxrscreen import db, entries, jobs, local, queue, registry, studies
+from cxrscreen.cli.common import (
+    NOTICE,
+    choose_model,
+    err,
+    open_database,
+    out,
+    print_account,
+    wait_for,
+)
+from cxrscreen.errors import UsageError
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Job, JobKind, JobState
+
+ROWS = 1000
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--model", metavar="M", help="A registered model version or a bundle folder; default: the active one.")
+@click.option("--out", "target", type=click.Path(path_type=Path), help="Write one row an entry to F.csv or F.parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_json: bool) -> None:
+    """Screen folders, archives and files, and wait for the end.
+
+    Goes through the same workers and tables as the dashboard; starts an embedded stack if none runs.
+    """
+    if target is not None:
+        _check_target(target)
+    missing = [path for path in paths if not os.access(path, os.R_OK)]
+    for path in missing:
+        err.print(f"cxrscreen: {path} cannot be opened", style="red", markup=False)
+    found = [path for path in paths if path not in missing]
+    if not found:
+        raise click.exceptions.Exit(1)
+    open_database()
+    with db.write() as session:
+        version = choose_model(session, model)
+        job = jobs.create(
+            session,
+            JobKind.COMMAND,
+            ", ".join(found)[:200],
+            version.id,
+            sources=[{"path": str(Path(path).absolute()), "label": path.rstrip("/") or "/"} for path in found],
+        )
+    status = _follow(job, target, as_json)
+    raise click.exceptions.Exit(1 if missing else status)
+
+
+@click.command()
+@click.option("--model", metavar="M", help="A registered model version or a bundle folder; default: the active one.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only images that came in on this day or later (UTC).")
+@click.option("--out", "target", type=click.Path(path_type=Path), help="Write one row an image to F.csv or F.parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def rescreen(model: str | None, since: datetime | None, target: Path | None, as_json: bool) -> None:
+    """Screen the archive again: every image that the model version has not answered for yet."""
+    if target is not None:
+        _check_target(target)
+    open_database()
+    with db.write() as session:
+        version = choose_model(session, model)
+        scope = {"since": since.replace(tzinfo=UTC).isoformat()} if since else {}
+        job = jobs.create(session, JobKind.RESCREEN, f"The archive with {version.name}", version.id, scope=scope)
+    raise click.exceptions.Exit(_follow(job, target, as_json))
+
+
+@click.command("jobs")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def jobs_table(as_json: bool) -> None:
+    """List the latest jobs with their accounts."""
+    open_database()
+    with db.read() as session:
+        states = [jobs.progress(session, job) for job in jobs.latest(session)]
+    if as_json:
+        click.echo(json.dumps(states, indent=2))
+        return
+    if not states:
+        out.print("No jobs yet. `cxrscreen screen FOLDER` makes one.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "title"):
+        table.add_column(column, justify="right" if column in ("id", "found", "scored") else "left")
+    for state in states:
+        table.add_row(*(str(state[column.header]) for column in table.columns))
+    out.print(table, markup=False)
+
+
+@click.command()
+@click.argument("job_id", type=int, metavar="ID")
+@click.option("--cancel", "action", flag_value="cancel", help="End it; what waits is cancelled.")
+@click.option("--pause", "action", flag_value="pause", help="Stop after the batch in hand.")
+@click.option("--resume", "action", flag_value="resume", help="Go on.")
+@click.option("--retry", "action", flag_value="retry", help="Let what failed or was cancelled wait again.")
+@click.option("--out", "target", type=click.Path(path_type=Path), help="Write its rows to F.csv or F.parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> None:
+    """Show a job, or change its state."""
+    open_database()
+    with db.write() as session:
+        jobs.get(session, job_id)
+        if action == "retry":
+            entries.retry_failed(session, job_id, "command line")
+        elif action:
+            getattr(jobs, action)(session, job_id, "command line")
+    if action in ("retry", "resume") and get_settings().broker:
+        queue.submit(queue.INGEST, job_id)
+    if target is not None:
+        _check_target(target)
+        _write_rows(job_id, target)
+    with db.read() as session:
+        state = jobs.progress(session, jobs.get(session, job_id))
+    if as_json:
+        click.echo(json.dumps(state, indent=2))
+        return
+    out.print(f"job {job_id}: {state['state']}, {state['title']}", markup=False)
+    if state["error"]:
+        out.print(str(state["error"]), style="red", markup=False)
+    print_account(state)
+
+
+def _follow(job: Job, target: Path | None, as_json: bool) -> int:
+    """Wait for a job, write its rows, print the summary; answers the exit status."""
+    settings = get_settings()
+    try:
+        with local.borrowed(settings) as stack:
+            if stack is None:
+                queue.submit(queue.INGEST, job.id)
+            else:
+                with err.status("Starting the workers"):
+                    stack.wait_ready()
+                queue.submit(queue.INGEST, job.id)
+            state = wait_for(job.id, stack, quiet=not err.is_terminal)
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted; nothing is lost. Job {job.id} goes on with the next stack (`cxrscreen up`); "
+            f"`cxrscreen job {job.id} --cancel` ends it."
+        )
+        raise
+    if target is not None:
+        _write_rows(job.id, target)
+    with db.read() as session:
+        version = registry.get(session, str(job.model_version_id))
+        limit = registry.threshold(session, version.id)
+        flagged = studies.flagged_count(session, version.id, limit, state="all", job_id=job.id)
+    summary = {
+        **state,
+        "model": version.name,
+        "phantom": version.phantom,
+        "threshold": limit,
+        "flagged_studies": flagged,
+    }
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        print_account(state)
+        label = " (a phantom model: its scores mean nothing for real pictures)" if version.phantom else ""
+        out.print(f"{flagged} studies flagged at threshold {limit:.3f} by {version.name}{label}", markup=False)
+        if target is not None:
+            out.print(f"Rows: {target}", markup=False)
+        out.print(NOTICE, style="dim")
+    if state["error"]:
+        err.print(f"cxrscreen: {state['error']}", style="red", markup=False)
+    return 0 if state["state"] == JobState.DONE and not state["failed"] else 1
+
+
+def _check_target(target: Path) -> None:
+    """Before hours of work: a target that cannot be written is refused."""
+    if target.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"--out takes a .csv or a .parquet file, not {target.name!r}.")
+    if target.is_dir() or not target.absolute().parent.is_dir() or not os.access(target.absolute().parent, os.W_OK):
+        raise UsageError(f"{target} cannot be written: its folder is missing or closed to you.")
+
+
+def _write_rows(job_id: int, target: Path) -> None:
+    """Write beside the target and rename, so that a file that is there is whole."""
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with db.read() as session:
+            rows = entries.rows(session, job_id)
+            first = list(islice(rows, 1))
+            names = list(first[0]) if first else ["file", "status"]
+            if target.suffix == ".csv":
+                with fresh.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                    writer = csv.DictWriter(file, names)
+                    writer.writeheader()
+                    writer.writerows(chain(first, rows))
+            else:
+                _write_parquet(fresh, names, chain(first, rows))
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write_parquet(path: Path, names: list[str], rows: Iterator[dict[str, Any]]) -> None:
+    def kind(name: str) -> Any:
+        if name == "score" or name.startswith("p_"):
+            return pa.float64()
+        return pa.bool_() if name == "flagged" else pa.string()
+
+    schema = pa.schema([(name, kind(name)) for name in names])
+    with pq.ParquetWriter(path, schema) as writer:
+        while page := list(islice(rows, ROWS)):
+            writer.write_table(pa.Table.from_pylist(page, schema=schema))

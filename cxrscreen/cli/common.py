@@ -1,0 +1,132 @@
+"""What several commands need: a database at its head, a model to screen with, a progress bar that waits for a job."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from cxrscreen import blobs, db, jobs, local, registry, schema
+from cxrscreen.errors import NoModel, StackError, UsageError
+from cxrscreen.imaging import sentence
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import JobState, ModelVersion
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles"
+NOTICE = "Decision support for research and triage, not a medical device."
+ENDED = (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
+
+
+def open_database() -> None:
+    """Bring the embedded database to its head; a database elsewhere is upgraded only when somebody says so."""
+    engine = db.get_engine()
+    if engine.dialect.name == "sqlite":
+        schema.upgrade(engine)
+    elif schema.current(engine) != schema.head():
+        raise UsageError("The database is not at this version's schema: run `cxrscreen db upgrade`.")
+
+
+def choose_model(session: Session, wanted: str | None = None) -> ModelVersion:
+    """`--model` names a registered version or a bundle folder; without it the active version counts, and with an
+    empty registry the bundle that is shipped."""
+    if wanted:
+        if Path(wanted).is_dir():
+            return registry.register(session, blobs.store(), Path(wanted))
+        return registry.get(session, wanted)
+    version = registry.active(session) or install_shipped(session)
+    if version is None:
+        if registry.every(session):
+            return registry.need_active(session)
+        raise NoModel("There is no model: train one (`cxrscreen train`) or name one with --model.")
+    return version
+
+
+def install_shipped(session: Session) -> ModelVersion | None:
+    """Register and activate the shipped bundle where the registry is empty."""
+    if registry.every(session):
+        return registry.active(session)
+    for record in sorted(SHIPPED.glob("*/bundle.json")):
+        version = registry.register(session, blobs.store(), record.parent, actor="first start")
+        registry.activate(session, version, "first start")
+        return version
+    return None
+
+
+def wait_for(job_id: int, stack: local.Stack | None, *, quiet: bool = False) -> dict[str, object]:
+    """Show a job's progress until it ends; answers its last `jobs.progress`.
+
+    Where the stack that did the work ends before the job, another is started.
+    """
+    own: local.Stack | None = None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    try:
+        with Progress(*columns, console=err, disable=quiet, transient=False) as bar:
+            task = bar.add_task("starting", total=None, note="")
+            while True:
+                with db.read() as session:
+                    job = jobs.get(session, job_id)
+                    state = jobs.progress(session, job)
+                bar.update(
+                    task,
+                    description="screening" if job.started_at else "starting",
+                    total=state["found"] if state["listed"] else None,
+                    completed=state["found"] - state["waiting"],
+                    note=_note(state),
+                )
+                if job.state in ENDED:
+                    return state
+                if stack is not None and not stack.alive():
+                    raise StackError(f"The stack ended before the job did; see {stack.logs}.")
+                if stack is None and own is None and not _served():
+                    own = local.Stack(get_settings(), local.WITHOUT_PAGES)
+                    own.start()
+                time.sleep(0.3)
+    finally:
+        if own is not None:
+            own.stop()
+
+
+def _served() -> bool:
+    settings = get_settings()
+    return local.is_running(settings) or bool(settings.redis_url)
+
+
+def _note(state: dict[str, object]) -> str:
+    parts = []
+    if state["rate"]:
+        parts.append(f"{state['rate']:.1f}/s")
+    if state["seconds_left"] is not None:
+        parts.append(f"about {state['seconds_left']} s left")
+    if state["state"] == JobState.PAUSED:
+        parts.append("paused")
+    return ", ".join(parts)
+
+
+def print_account(state: dict[str, object]) -> None:
+    """The sum of law 4, and a line for each reason."""
+    parts = " + ".join(
+        f"{state[name]} {name}"
+        for name in ("scored", "rejected", "duplicate", "failed", "cancelled", "waiting")
+        if state[name] or name == "scored"
+    )
+    out.print(f"{state['found']} found = {parts}")
+    reasons = state["reasons"]
+    assert isinstance(reasons, dict)
+    if reasons:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            table.add_row(f"  {count}", reason, sentence(reason))
+        out.print(table)

@@ -1,0 +1,146 @@
+"""`demo`: the whole path on phantoms, in front of you."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from rich.table import Table
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cxrscreen import blobs, db, local, registry, studies, users
+from cxrscreen.cli.common import NOTICE, err, open_database, out, print_account, wait_for
+from cxrscreen.cli.learn import watch_training
+from cxrscreen.cli.serve import first_start
+from cxrscreen.errors import StackError
+from cxrscreen.imaging import phantoms
+from cxrscreen.settings import Settings, get_settings
+from cxrscreen.tables import Role, User
+
+SEED = 2020
+TRAIN_PER_CLASS = 80
+ARCHIVE_PER_CLASS = 12
+
+
+@click.command()
+@click.option("--exit", "leave", is_flag=True, help="Leave once the flagged studies are shown.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the dashboard; 0 takes a free one.")
+def demo(leave: bool, port: int) -> None:
+    """Phantoms, a small model trained in front of you, a real upload, the flagged list.
+
+    Everything is synthetic: the model and its scores mean nothing for real pictures. Keeps its files in a folder of its
+    own (CXRSCREEN_DATA_DIR with "-demo" at its end).
+    """
+    settings = _own_folder()
+    stack = local.Stack(settings, port=port)
+    if local.is_running(settings):
+        stack.start()  # says who holds the folder
+    out.print("[bold]1. Phantoms[/]: synthetic frontal chests, drawn from a seed")
+    folder = Path(tempfile.mkdtemp(prefix="cxrscreen-demo-"))
+    index = phantoms.write_index(folder / "train", per_class=TRAIN_PER_CLASS, seed=SEED)
+    archive = folder / "night-shift.zip"
+    phantoms.write_archive(archive, per_class=ARCHIVE_PER_CLASS, seed=SEED + 1)
+    out.print(f"   {3 * TRAIN_PER_CLASS} to learn from; {archive.name} with DICOM, PNG and JPEG to screen")
+
+    out.print("[bold]2. DeTraC[/]: decompose the classes, transfer to the subclasses, compose")
+    bundle = watch_training(index, folder / "bundle", preset="phantom")
+
+    open_database()
+    first_start()
+    with db.write() as session:
+        version = registry.register(session, blobs.store(), bundle, name=f"phantom-{time.strftime('%Y%m%d-%H%M%S')}")
+        registry.activate(session, version, "demo")
+        admin = _administrator(session)
+        tokens = [users.make_link(session, admin) for _ in range(2)]
+    out.print(f"   registered and active: {version.name} (a phantom model)")
+
+    out.print("[bold]3. The stack[/]: Redis, ingest worker, screening worker, beat, dashboard")
+    stack.start()
+    try:
+        with err.status("Starting"):
+            stack.wait_ready()
+        out.print(f"[bold]4. Upload[/]: {archive.name}, over HTTP as a browser does")
+        job_id = _upload(stack.address, tokens[0], archive)
+        state = wait_for(job_id, stack)
+        print_account(state)
+        if state["error"] or state["failed"]:
+            raise StackError(f"The demo's job did not end well: {state['error'] or state['reasons']}")
+        _show_flagged(version.id, job_id)
+        out.print(f"[bold]Dashboard:[/] {stack.address}")
+        if leave:
+            return
+        out.print(f"Sign in (once, within the hour): {stack.address}/enter/{tokens[1]}", markup=False)
+        out.print(f"{NOTICE} Ctrl-C ends the demo.", style="dim")
+        stack.supervise()
+    finally:
+        with err.status("Ending"):
+            stack.stop()
+
+
+def _own_folder() -> Settings:
+    """The demo never mixes its phantoms with real data: a folder, database, broker and store of its own."""
+    settings = get_settings()
+    folder = settings.data_dir.absolute()
+    return _use_settings(folder.with_name(f"{folder.name}-demo"))
+
+
+def _use_settings(folder: Path) -> Settings:
+    import os
+
+    for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL"):
+        os.environ.pop(f"CXRSCREEN_{name}", None)
+    os.environ["CXRSCREEN_DATA_DIR"] = str(folder)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def _administrator(session: Session) -> User:
+    user = session.scalar(select(User).where(User.role == Role.ADMIN).order_by(User.id).limit(1))
+    assert user is not None
+    return user
+
+
+def _upload(address: str, token: str, archive: Path) -> int:
+    """Sign in by the link, read the form's token as a browser would, post the file; answers the job's id."""
+    with httpx.Client(base_url=address, follow_redirects=True, timeout=60) as browser:
+        page = browser.post(f"/enter/{token}", data=_hidden(browser.get(f"/enter/{token}").text))
+        page.raise_for_status()
+        form = browser.get("/uploads")
+        form.raise_for_status()
+        with archive.open("rb") as file:
+            answer = browser.post(
+                "/uploads",
+                data=_hidden(form.text),
+                files={"files": (archive.name, file, "application/zip")},
+                headers={"Accept": "application/json", "Referer": f"{address}/uploads"},
+            )
+        answer.raise_for_status()
+        said: dict[str, Any] = answer.json()
+        return int(said["job"])
+
+
+def _hidden(page: str) -> dict[str, str]:
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+    if not found:
+        raise StackError("The dashboard's form has no token.")
+    return {"csrf_token": found.group(1)}
+
+
+def _show_flagged(version_id: int, job_id: int) -> None:
+    with db.read() as session:
+        limit = registry.threshold(session, version_id)
+        total = studies.flagged_count(session, version_id, limit, state="all", job_id=job_id)
+        lines = studies.worklist(session, version_id, limit, state="all", job_id=job_id, limit=10)
+    out.print(f"[bold]5. Flagged[/]: {total} studies at or over the threshold of {limit:.3f}")
+    table = Table("score", "class", "subclass", "study", box=None, pad_edge=False)
+    for line in lines:
+        table.add_row(f"{line.result.score:.3f}", line.result.label, line.result.subclass, line.study.label)
+    if total > len(lines):
+        table.add_row("", "", "", f"and {total - len(lines)} more")
+    out.print(table)

@@ -1,0 +1,233 @@
+"""`models`, `schedules`, `users`, `db`: what an administrator keeps in order."""
+
+from __future__ import annotations
+
+import json
+from datetime import time
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+from rich.table import Table
+from sqlalchemy import select
+
+from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
+from cxrscreen.cli.common import open_database, out
+from cxrscreen.errors import BundleDamaged, NotFound, UsageError
+from cxrscreen.tables import Role, Schedule
+
+ROLES = click.Choice([role.value for role in Role])
+
+
+@click.group("models")
+def models_group() -> None:
+    """List, register, activate and compare model versions."""
+
+
+@models_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_models(as_json: bool) -> None:
+    """List what is registered, the newest first."""
+    open_database()
+    with db.read() as session:
+        rows = [
+            {
+                "id": version.id,
+                "name": version.name,
+                "state": version.state.value,
+                "threshold": registry.threshold(session, version.id),
+                "phantom": version.phantom,
+                "backbone": version.record.get("backbone"),
+                "subclasses": len(version.record["subclasses"]),
+                "sha256": version.sha256,
+            }
+            for version in registry.every(session)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        out.print("No models yet. `cxrscreen train` makes a bundle, `cxrscreen models register` takes it in.")
+        return
+    table = Table(*("id", "name", "state", "threshold", "backbone", "subclasses", ""), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            str(row["id"]),
+            str(row["name"]),
+            str(row["state"]),
+            f"{row['threshold']:.3f}",
+            str(row["backbone"]),
+            str(row["subclasses"]),
+            "PHANTOM: for demonstration only" if row["phantom"] else "",
+        )
+    out.print(table)
+
+
+@models_group.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", help="Another name than the bundle's own.")
+@click.option("--activate", "now", is_flag=True, help="Make it the version that people see, too.")
+def register(folder: Path, name: str | None, now: bool) -> None:
+    """Take a bundle folder into the store and the registry."""
+    from models import bundle  # torch takes seconds to import, and only this command of the group wants it
+
+    try:
+        bundle.load(folder)
+    except bundle.BundleError as error:
+        raise BundleDamaged(str(error)) from None
+    open_database()
+    with db.write() as session:
+        version = registry.register(session, blobs.store(), folder, name=name)
+        if now:
+            registry.activate(session, version, "command line")
+    out.print(f"{version.name}: {version.state.value}", markup=False)
+
+
+@models_group.command()
+@click.argument("name")
+def activate(name: str) -> None:
+    """Make a version the one that people see; the one before is kept, and the same call rolls back."""
+    open_database()
+    with db.write() as session:
+        before = registry.activate(session, registry.get(session, name), "command line")
+    out.print(f"{name} is active" + (f"; before it was {before.name}" if before else ""), markup=False)
+    out.print("`cxrscreen rescreen` scores the archive with it; until then the worklist shows what it has scored.")
+
+
+@models_group.command("compare")
+@click.argument("first")
+@click.argument("second")
+def compare_models(first: str, second: str) -> None:
+    """Compare two versions on the studies that both have scored; prints JSON."""
+    open_database()
+    with db.read() as session:
+        said = compare.versions(session, registry.get(session, first), registry.get(session, second))
+    click.echo(json.dumps(said, indent=2))
+
+
+@click.group("schedules")
+def schedules_group() -> None:
+    """List and change the nightly schedules."""
+
+
+@schedules_group.command("list")
+def list_schedules() -> None:
+    """List the schedules."""
+    open_database()
+    with db.read() as session:
+        for row in session.scalars(select(Schedule).order_by(Schedule.id)):
+            out.print(f"{row.name}: {row.at} {row.timezone}{'' if row.enabled else ' (off)'}", markup=False)
+
+
+@schedules_group.command("set")
+@click.argument("name")
+@click.option("--at", help="Time of day, HH:MM.")
+@click.option("--timezone", help="IANA name, such as Europe/Minsk.")
+@click.option("--on/--off", "enabled", default=None, help="Whether it opens its nights.")
+def set_schedule(name: str, at: str | None, timezone: str | None, enabled: bool | None) -> None:
+    """Make a schedule or change one."""
+    if at is not None:
+        try:
+            at = time.fromisoformat(at).strftime("%H:%M")
+        except ValueError:
+            raise UsageError(f"--at takes a time of day such as 22:00, not {at!r}.") from None
+    if timezone is not None:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise UsageError(f"There is no time zone {timezone!r}; use an IANA name such as Europe/Minsk.") from None
+    open_database()
+    with db.write() as session:
+        row = session.scalar(select(Schedule).where(Schedule.name == name))
+        if row is None:
+            if at is None:
+                raise NotFound(f"There is no schedule {name!r}; a new one needs --at.")
+            row = Schedule(name=name, at=at, timezone=timezone or "UTC", enabled=True)
+            session.add(row)
+        row.at, row.timezone = at or row.at, timezone or row.timezone
+        row.enabled = row.enabled if enabled is None else enabled
+        session.flush()
+        audit.record(session, "command line", "schedule.set", f"schedule {row.id}", at=row.at, zone=row.timezone)
+
+
+@click.group("users")
+def users_group() -> None:
+    """Add people, change roles and passwords."""
+
+
+@users_group.command()
+@click.argument("name")
+@click.option("--role", type=ROLES, default=Role.READER.value, show_default=True)
+@click.option("--link", is_flag=True, help="Print a one-time sign-in link instead of asking for a password.")
+def add(name: str, role: str, link: bool) -> None:
+    """Add a person; asks for the password."""
+    password = None if link else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    open_database()
+    with db.write() as session:
+        user = users.add(session, name, Role(role), password)
+        token = users.make_link(session, user) if link else None
+    if token:
+        address = local.told().get("address", "http://ADDRESS-OF-THE-DASHBOARD")
+        out.print(f"{address}/enter/{token}", markup=False)
+
+
+@users_group.command("role")
+@click.argument("name")
+@click.argument("role", type=ROLES)
+def set_role(name: str, role: str) -> None:
+    """Change a person's role."""
+    open_database()
+    with db.write() as session:
+        user = users.get(session, name)
+        user.role = Role(role)
+        audit.record(session, "command line", "user.role", f"user {user.id}", role=role)
+
+
+@users_group.command("password")
+@click.argument("name")
+def set_password(name: str) -> None:
+    """Change a person's password; asks for it."""
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    open_database()
+    with db.write() as session:
+        user = users.get(session, name)
+        users.set_password(user, password)
+        audit.record(session, "command line", "user.password", f"user {user.id}")
+
+
+@click.group("db")
+def db_group() -> None:
+    """Upgrade, check, back up and restore the database."""
+
+
+@db_group.command()
+def upgrade() -> None:
+    """Bring the schema to this version's."""
+    schema.upgrade(db.get_engine())
+    out.print(f"revision {schema.current(db.get_engine())}")
+
+
+@db_group.command()
+def check() -> None:
+    """Hold the schema against the tables."""
+    found = schema.differences(db.get_engine())
+    for difference in found:
+        out.print(str(difference), markup=False)
+    out.print("The schema is as the tables say." if not found else "Run `cxrscreen db upgrade`.")
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+@db_group.command()
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(target: Path) -> None:
+    """Copy the embedded database while it is in use."""
+    schema.backup(db.get_engine(), target)
+
+
+@db_group.command()
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def restore(source: Path) -> None:
+    """Put a backup back; the stack must not run."""
+    if local.is_running():
+        raise UsageError("The stack runs: end it first.")
+    schema.restore(db.get_engine(), source)

@@ -1,0 +1,151 @@
+"""`up` and `doctor`: the embedded stack, and what stands in its way."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+
+import click
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from cxrscreen import blobs, db, local, queue, registry, schema, users
+from cxrscreen.cli.common import NOTICE, err, install_shipped, open_database, out
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Role, Schedule, User
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the dashboard; 0 takes a free one.")
+def up(port: int | None) -> None:
+    """Run the embedded stack in the foreground: Redis, workers, beat, dashboard. Ctrl-C ends all of it."""
+    settings = get_settings()
+    stack = local.Stack(settings, port=port)
+    if local.is_running(settings):
+        stack.start()  # says who holds the folder
+    open_database()
+    first_start()
+    stack.start()
+    try:
+        with err.status("Starting"):
+            stack.wait_ready()
+        out.print(f"Dashboard: {stack.address}", markup=False)
+        greet(stack.address)
+        out.print(f"Files: {settings.data_dir.absolute()}   Logs: {stack.logs}   Ctrl-C ends it.", markup=False)
+        out.print(NOTICE, style="dim")
+        stack.supervise()
+    finally:
+        with err.status("Ending: workers finish the batch in hand"):
+            stack.stop()
+
+
+def first_start() -> None:
+    """What an empty database gets: the shipped model, one nightly schedule, an administrator without a password."""
+    settings = get_settings()
+    with db.write() as session:
+        install_shipped(session)
+        if session.scalar(select(Schedule.id).limit(1)) is None:
+            session.add(Schedule(name="Nightly", at=settings.nightly_at, timezone=settings.timezone, enabled=True))
+        if session.scalar(select(User.id).limit(1)) is None:
+            users.add(session, "admin", Role.ADMIN)
+
+
+def greet(address: str) -> None:
+    """Print a one-time link while the administrator has no password yet."""
+    with db.write() as session:
+        admin = session.scalar(
+            select(User).where(User.role == Role.ADMIN, User.active.is_(True)).order_by(User.id).limit(1)
+        )
+        if admin is not None and admin.password_hash is None:
+            token = users.make_link(session, admin)
+            out.print(f"Sign in once as {admin.name}, within the hour: {address}/enter/{token}", markup=False)
+        version = registry.active(session)
+    if version is None:
+        out.print("There is no active model yet: `cxrscreen models register FOLDER --activate`.")
+    elif version.phantom:
+        out.print(f"The active model, {version.name}, is a phantom model: for demonstration only.", markup=False)
+
+
+@click.command()
+def doctor() -> None:
+    """Look at everything a run needs and say what to mend."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("Python", lambda: sys.version.split()[0]),
+        ("database", _database),
+        ("store", _store),
+        ("disk", _disk),
+        ("redis-server", lambda: (get_settings().redis_url and "another machine's") or local.redis_server()),
+        ("broker", _broker),
+        ("torch", _torch),
+        ("model", _model),
+    ]
+    bad = 0
+    for name, check in checks:
+        try:
+            out.print(f"[green]ok[/]   {name:13}", end="")
+            out.print(check(), markup=False)
+        except Exception as error:
+            bad += 1
+            out.print(f"\r[red]MEND[/] {name:13}{str(error).splitlines()[0] if str(error) else error!r}")
+    raise click.exceptions.Exit(1 if bad else 0)
+
+
+def _database() -> str:
+    open_database()
+    engine = db.get_engine()
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    if differences := schema.differences(engine):
+        raise RuntimeError(f"the schema differs from the tables in {len(differences)} places: cxrscreen db upgrade")
+    return f"{engine.url.render_as_string()}, revision {schema.current(engine)}"
+
+
+def _store() -> str:
+    store = blobs.store()
+    key = store.put("originals", b"cxrscreen doctor was here")
+    try:
+        if store.get("originals", key) != b"cxrscreen doctor was here":
+            raise RuntimeError("the store gives other bytes than it was given")
+    finally:
+        store.delete("originals", key)
+    return get_settings().store
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(get_settings().data_dir if get_settings().data_dir.exists() else tempfile.gettempdir())
+    if free.free < 2e9:
+        raise RuntimeError(f"only {free.free / 1e9:.1f} GB are free in {get_settings().data_dir.absolute()}")
+    return f"{free.free / 1e9:.0f} GB free"
+
+
+def _broker() -> str:
+    if not get_settings().broker:
+        return "no stack has run here yet; `cxrscreen up` starts one"
+    if queue.answers():
+        return f"answers; {queue.length(queue.INGEST)} ingest and {queue.length(queue.SCREEN)} screen messages wait"
+    if local.is_running():
+        raise RuntimeError("a stack runs but its Redis does not answer; see the log folder")
+    return "not running; `cxrscreen up` starts it"
+
+
+def _torch() -> str:
+    torch = importlib.import_module("torch")
+    importlib.import_module("models")
+    importlib.import_module("timm")
+    device = "CUDA" if torch.cuda.is_available() else "CPU only"
+    return f"{torch.__version__}, {device}, {torch.get_num_threads()} threads"
+
+
+def _model() -> str:
+    def told(session: Session) -> str:
+        version = registry.active(session) or install_shipped(session)
+        if version is None:
+            return "none yet: `cxrscreen train`, then `cxrscreen models register`"
+        registry.fetch(blobs.store(), version)
+        return version.name + (" (phantom: for demonstration only)" if version.phantom else "")
+
+    with db.write() as session:
+        return told(session)

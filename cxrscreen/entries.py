@@ -1,0 +1,180 @@
+"""Entries: what a job found, how each ended, and the table that people take away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import and_, delete, select, update
+from sqlalchemy.orm import Session, aliased
+
+from cxrscreen import audit, registry
+from cxrscreen.errors import Conflict
+from cxrscreen.imaging.reasons import sentence
+from cxrscreen.tables import (
+    Batch,
+    BatchState,
+    Entry,
+    EntryStatus,
+    Image,
+    Job,
+    JobState,
+    ModelVersion,
+    Rejection,
+    Result,
+    Study,
+    User,
+)
+
+PAGE = 1000
+
+
+def reject(
+    session: Session,
+    entry: Entry,
+    reason: str,
+    detail: str = "",
+    *,
+    status: EntryStatus = EntryStatus.REJECTED,
+    model_version_id: int | None = None,
+) -> None:
+    """End an entry with its reason; `status` is REJECTED (the input's fault) or FAILED (ours)."""
+    entry.status = status
+    session.flush()
+    session.merge(
+        Rejection(
+            entry_id=entry.id,
+            job_id=entry.job_id,
+            image_id=entry.image_id,
+            model_version_id=model_version_id,
+            reason=reason,
+            detail=detail[:2000],
+        )
+    )
+
+
+def cut_batches(session: Session, job_id: int, entry_ids: Sequence[int], size: int) -> list[int]:
+    """Gather waiting entries into batches; answers the ids of the new batches."""
+    made = []
+    for start in range(0, len(entry_ids), size):
+        batch = Batch(job_id=job_id, state=BatchState.WAITING, attempts=0)
+        session.add(batch)
+        session.flush()
+        session.execute(update(Entry).where(Entry.id.in_(entry_ids[start : start + size])).values(batch_id=batch.id))
+        made.append(batch.id)
+    return made
+
+
+def stranded(session: Session, job_id: int, limit: int = PAGE) -> list[int]:
+    """Entries that wait for a score but stand in no open batch (after a retry); they want a new one."""
+    return list(
+        session.scalars(
+            select(Entry.id)
+            .outerjoin(Batch, Entry.batch_id == Batch.id)
+            .where(
+                Entry.job_id == job_id,
+                Entry.status == EntryStatus.WAITING,
+                Entry.image_id.is_not(None),
+                (Batch.id.is_(None)) | (Batch.state == BatchState.DONE),
+            )
+            .order_by(Entry.id)
+            .limit(limit)
+        )
+    )
+
+
+def retry_failed(session: Session, job_id: int, actor: User | str) -> int:
+    """Let what failed (or was cancelled) wait again, and open the job; answers how many entries."""
+    again = (EntryStatus.FAILED, EntryStatus.CANCELLED)
+    ids = select(Entry.id).where(Entry.job_id == job_id, Entry.status.in_(again))
+    session.execute(delete(Rejection).where(Rejection.entry_id.in_(ids)))
+    count = len(
+        session.scalars(
+            update(Entry)
+            .where(Entry.job_id == job_id, Entry.status.in_(again))
+            .values(status=EntryStatus.WAITING, attempts=0)
+            .returning(Entry.id)
+        ).all()
+    )
+    job = session.get_one(Job, job_id)
+    if not count and job.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict(f"Job {job_id} has nothing that failed.")
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        # Not listed: the ingest walks the sources again, passes by what is settled, and reads what never was.
+        .values(state=JobState.RUNNING, listed=False, attempts=0, error=None, finished_at=None, lease_until=None)
+    )
+    audit.record(session, actor, "job.retry", f"job {job_id}", entries=count)
+    return count
+
+
+def rows(session: Session, job_id: int) -> Iterator[dict[str, Any]]:
+    """One row an entry, in the order they were found: the columns of `screen --out` in design order.
+
+    A duplicate carries the answer of the entry it repeats. Probabilities of classes are named `p_<class>`.
+    """
+    job = session.get_one(Job, job_id)
+    version = session.get_one(ModelVersion, job.model_version_id)
+    threshold = registry.threshold(session, version.id)
+    first = aliased(Entry)
+    query = (
+        select(Entry, Result, Study.label, Rejection, Image.sha256)
+        .outerjoin(first, first.id == Entry.duplicate_of)
+        .outerjoin(Image, Image.id == Entry.image_id)
+        .outerjoin(Study, Study.id == Image.study_id)
+        .outerjoin(Result, and_(Result.image_id == Entry.image_id, Result.model_version_id == version.id))
+        .outerjoin(Rejection, Rejection.entry_id.in_([Entry.id, first.id]))
+        .where(Entry.job_id == job_id)
+        .order_by(Entry.id)
+        .limit(PAGE)
+    )
+    last = 0
+    while page := session.execute(query.where(Entry.id > last)).all():
+        for entry, result, study, rejection, sha256 in page:
+            last = entry.id
+            yield _row(version, threshold, entry, result, study, rejection, sha256)
+
+
+def _row(
+    version: ModelVersion,
+    threshold: float,
+    entry: Entry,
+    result: Result | None,
+    study: str | None,
+    rejection: Rejection | None,
+    sha256: str | None,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "file": f"{entry.name}#{entry.frame}" if entry.frames > 1 else entry.name,
+        "study": study,
+        "image_sha256": sha256 or entry.sha256,
+        "status": entry.status.value,
+        "reason": None,
+        "label": None,
+        "subclass": None,
+        "score": None,
+        "flagged": None,
+        "model": version.name,
+    }
+    row |= {f"p_{name}": None for name in version.record["classes"]}
+    if rejection is not None:
+        said = sentence(rejection.reason)
+        row["reason"] = f"{rejection.reason}: {said}" + (f" ({rejection.detail})" if rejection.detail else "")
+    elif result is not None and entry.status in (EntryStatus.SCORED, EntryStatus.DUPLICATE):
+        row |= {
+            "label": result.label,
+            "subclass": result.subclass,
+            "score": result.score,
+            "flagged": result.score >= threshold,
+        }
+        row |= {f"p_{name}": value for name, value in class_probabilities(version.record, result).items()}
+    return row
+
+
+def class_probabilities(record: dict[str, Any], result: Result) -> dict[str, float]:
+    """Subclass probabilities summed into their classes (composition)."""
+    sums = {str(name): 0.0 for name in record["classes"]}
+    for subclass in record["subclasses"]:
+        sums[subclass["class"]] += float(result.probabilities.get(subclass["name"], 0.0))
+    return sums

@@ -1,0 +1,170 @@
+"""Model versions: a bundle in the store and its row. Reads the bundle's JSON record; knows nothing of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from cxrscreen import audit
+from cxrscreen.blobs import Blobs
+from cxrscreen.errors import BundleDamaged, Conflict, NoModel, NotFound
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import ModelState, ModelVersion, OperatingPoint, User, now
+
+FORMAT = "cxrscreen-bundle/1"
+RECORD = "bundle.json"
+NEEDED = ("name", "classes", "subclasses", "positive", "preprocessing", "weights")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a bundle folder, with its weights' hash held against the file.
+
+    Raises BundleDamaged with one line that says what is wrong.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        raise BundleDamaged(f"{folder} is no bundle: it has no {RECORD}.")
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BundleDamaged(f"{path} is not JSON: {error}.") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else None
+        raise BundleDamaged(f"{folder} has another format: {found!r}, not {FORMAT!r}.")
+    missing = [key for key in NEEDED if key not in record]
+    if missing:
+        raise BundleDamaged(f"{path} lacks {', '.join(missing)}.")
+    weights = folder / Path(str(record["weights"]["file"])).name
+    if not weights.is_file():
+        raise BundleDamaged(f"{folder} has no {weights.name}.")
+    if _hash_file(weights) != record["weights"]["sha256"]:
+        raise BundleDamaged(f"{weights} is not the file its record names (SHA-256 differs).")
+    return record
+
+
+def register(
+    session: Session, store: Blobs, folder: Path, *, name: str | None = None, actor: User | str = "command line"
+) -> ModelVersion:
+    """Put a bundle into the store and its row into the registry; the same bundle again is the same row."""
+    record = read_record(folder)
+    raw = (folder / RECORD).read_bytes()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    known = session.scalar(select(ModelVersion).where(ModelVersion.sha256 == sha256))
+    if known:
+        return known
+    wanted = name or str(record["name"])
+    if session.scalar(select(ModelVersion).where(ModelVersion.name == wanted)):
+        if name:
+            raise Conflict(f"There is already a model version named {name!r}; choose another with --name.")
+        wanted = f"{wanted}-{sha256[:8]}"
+    store.put("models", raw)
+    store.put("models", (folder / Path(str(record["weights"]["file"])).name).read_bytes())
+    version = ModelVersion(
+        name=wanted, sha256=sha256, state=ModelState.CANDIDATE, phantom=bool(record.get("phantom")), record=record
+    )
+    session.add(version)
+    session.flush()
+    threshold = record.get("threshold")
+    session.add(
+        OperatingPoint(
+            model_version_id=version.id,
+            threshold=float(threshold if threshold is not None else get_settings().default_threshold),
+            note="brought by the bundle" if threshold is not None else "the default of the settings",
+        )
+    )
+    audit.record(session, actor, "model.register", f"model {version.id}", name=wanted, sha256=sha256)
+    return version
+
+
+def fetch(store: Blobs, version: ModelVersion) -> Path:
+    """A local folder with the bundle's files, cached by hash and verified."""
+    folder = get_settings().cache_dir / "models" / version.sha256
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+        try:
+            raw = store.get("models", version.sha256)
+            record = json.loads(raw)
+            (fresh / RECORD).write_bytes(raw)
+            (fresh / Path(record["weights"]["file"]).name).write_bytes(store.get("models", record["weights"]["sha256"]))
+            read_record(fresh)
+            fresh.replace(folder)
+        except (OSError, ValueError) as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if folder.exists():  # another process was first
+                return folder
+            raise BundleDamaged(f"The store does not give model {version.name!r}: {error}") from error
+        except BundleDamaged:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+    return folder
+
+
+def activate(session: Session, version: ModelVersion, actor: User | str) -> ModelVersion | None:
+    """Make a version the one that people see; answers the one it replaces. A roll-back is the same call."""
+    before = active(session)
+    if before and before.id == version.id:
+        return before
+    session.execute(
+        update(ModelVersion)
+        .where(ModelVersion.state == ModelState.ACTIVE)
+        .values(state=ModelState.RETIRED)
+        .execution_options(synchronize_session="fetch")
+    )
+    version.state, version.activated_at = ModelState.ACTIVE, now()
+    audit.record(
+        session, actor, "model.activate", f"model {version.id}", name=version.name, before=before and before.name
+    )
+    return before
+
+
+def active(session: Session) -> ModelVersion | None:
+    return session.scalar(select(ModelVersion).where(ModelVersion.state == ModelState.ACTIVE))
+
+
+def need_active(session: Session) -> ModelVersion:
+    version = active(session)
+    if version is None:
+        raise NoModel("There is no active model: register one with `cxrscreen models register FOLDER` and activate it.")
+    return version
+
+
+def get(session: Session, name: str) -> ModelVersion:
+    version = session.scalar(select(ModelVersion).where(ModelVersion.name == name))
+    if version is None and name.isdigit():
+        version = session.get(ModelVersion, int(name))
+    if version is None:
+        raise NotFound(f"There is no model version {name!r}; `cxrscreen models list` shows what there is.")
+    return version
+
+
+def every(session: Session) -> list[ModelVersion]:
+    return list(session.scalars(select(ModelVersion).order_by(ModelVersion.id.desc())))
+
+
+def threshold(session: Session, version_id: int) -> float:
+    """The operating point that counts: the newest row."""
+    point = session.scalar(
+        select(OperatingPoint.threshold)
+        .where(OperatingPoint.model_version_id == version_id)
+        .order_by(OperatingPoint.id.desc())
+        .limit(1)
+    )
+    return get_settings().default_threshold if point is None else point
+
+
+def set_threshold(session: Session, version: ModelVersion, value: float, user: User, note: str) -> None:
+    session.add(OperatingPoint(model_version_id=version.id, threshold=value, set_by=user.id, note=note))
+    audit.record(session, user, "model.threshold", f"model {version.id}", threshold=value, note=note)
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,226 @@
+"""Studies: what their images' results say together, the worklist, and people's verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import Session
+
+from cxrscreen import audit, db
+from cxrscreen.errors import Conflict, NotFound
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Entry, Image, Result, Review, Study, StudyResult, User, Verdict, now
+
+if TYPE_CHECKING:
+    from cxrscreen.imaging import Facts
+
+
+def pseudonym(identifier: str) -> str:
+    """A keyed hash that stands for an identifier: the same everywhere the key is the same, and of no use without it."""
+    if get_settings().keep_identifiers:
+        return identifier[:80]
+    key = get_settings().pseudonym_secret().encode()
+    return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def keep(session: Session, facts: Facts, sha256: str, name: str) -> int:
+    """The row of the study that an image belongs to; a picture without tags is a study of its own."""
+    if facts.study_uid:
+        code = pseudonym(facts.study_uid)
+        values: dict[str, Any] = {
+            "key": f"uid:{code}"[:80],
+            "label": f"Study {code[:64]}",
+            "patient": pseudonym(facts.patient_id) if facts.patient_id else None,
+            "accession": pseudonym(facts.accession) if facts.accession else None,
+            "study_date": facts.study_date,
+        }
+    else:
+        values = {"key": f"file:{sha256}", "label": name}
+    insert = db.insert_for(session, Study).values(created_at=now(), **values)
+    session.execute(insert.on_conflict_do_nothing(index_elements=["key"]))
+    return session.execute(select(Study.id).where(Study.key == values["key"])).scalar_one()
+
+
+def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -> None:
+    """Make the study results of one version anew: the highest score of a study's images."""
+    wanted = sorted(set(study_ids))
+    place = func.row_number().over(partition_by=Image.study_id, order_by=(Result.score.desc(), Image.id))
+    scored = (
+        select(
+            Image.study_id,
+            Result.model_version_id,
+            Result.image_id,
+            Result.label,
+            Result.subclass,
+            Result.score,
+            func.count().over(partition_by=Image.study_id).label("images"),
+            place.label("place"),
+        )
+        .join(Image, Image.id == Result.image_id)
+        .where(Image.study_id.in_(wanted), Result.model_version_id == model_version_id)
+        .subquery()
+    )
+    rows = [dict(row._mapping) for row in session.execute(select(scored).where(scored.c.place == 1))]
+    for row in rows:
+        del row["place"]
+        row["updated_at"] = now()
+    if rows:
+        insert = db.insert_for(session, StudyResult)
+        fresh = {
+            name: insert.excluded[name] for name in ("image_id", "label", "subclass", "score", "images", "updated_at")
+        }
+        session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
+
+
+# ---- the worklist ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the worklist."""
+
+    study: Study
+    result: StudyResult
+    verdict: Verdict | None
+    reader: str | None
+    reviewed_at: datetime | None
+
+
+STATES = ("open", "confirmed", "dismissed", "unsure", "reviewed", "all")
+
+
+def worklist(
+    session: Session,
+    model_version_id: int,
+    threshold: float,
+    *,
+    state: str = "open",
+    job_id: int | None = None,
+    after: tuple[float, int] | None = None,
+    limit: int = 50,
+) -> list[Line]:
+    """Flagged studies by falling score, a page at a time; `after` is the (score, study id) of the last line seen."""
+    query = (
+        select(Study, StudyResult, Review.verdict, User.name, Review.created_at)
+        .join(Study, Study.id == StudyResult.study_id)
+        .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
+        .outerjoin(User, User.id == Review.user_id)
+        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold, _state(state))
+        .order_by(StudyResult.score.desc(), StudyResult.study_id)
+        .limit(limit)
+    )
+    if job_id is not None:
+        query = query.where(_in_job(job_id))
+    if after is not None:
+        score, study_id = after
+        query = query.where(
+            (StudyResult.score < score) | and_(StudyResult.score == score, StudyResult.study_id > study_id)
+        )
+    return [Line(*row) for row in session.execute(query)]
+
+
+def flagged_count(
+    session: Session, model_version_id: int, threshold: float, *, state: str = "open", job_id: int | None = None
+) -> int:
+    query = (
+        select(func.count())
+        .select_from(StudyResult)
+        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
+        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold, _state(state))
+    )
+    if job_id is not None:
+        query = query.where(_in_job(job_id))
+    return session.scalar(query) or 0
+
+
+def _state(state: str) -> ColumnElement[bool]:
+    if state == "open":
+        return Review.id.is_(None)
+    if state == "reviewed":
+        return Review.id.is_not(None)
+    if state == "all":
+        return StudyResult.id.is_not(None)
+    return Review.verdict == Verdict(state)
+
+
+def _in_job(job_id: int) -> ColumnElement[bool]:
+    return StudyResult.study_id.in_(
+        select(Image.study_id).join(Entry, Entry.image_id == Image.id).where(Entry.job_id == job_id)
+    )
+
+
+# ---- one study -------------------------------------------------------------------------------------------------
+
+
+def get(session: Session, study_id: int) -> Study:
+    study = session.get(Study, study_id)
+    if study is None:
+        raise NotFound(f"There is no study {study_id}.")
+    return study
+
+
+def images(session: Session, study_id: int, model_version_id: int | None) -> list[tuple[Image, Result | None]]:
+    """The study's images, each with its result of one version where there is one."""
+    rows = session.execute(
+        select(Image, Result)
+        .outerjoin(Result, and_(Result.image_id == Image.id, Result.model_version_id == model_version_id))
+        .where(Image.study_id == study_id)
+        .order_by(Image.id)
+    )
+    return [(image, result) for image, result in rows]
+
+
+def review(
+    session: Session,
+    study: Study,
+    user: User,
+    verdict: Verdict,
+    comment: str,
+    model_version_id: int | None,
+    seen: int | None,
+) -> Review:
+    """Write a verdict over the one the reader saw (`seen`, its id or None).
+
+    Raises Conflict when somebody else gave a verdict in the meantime; nothing is overwritten then.
+    """
+    before = current_review(session, study.id, lock=True)
+    if (before.id if before else None) != seen:
+        raise Conflict("Somebody else gave a verdict on this study while you read it. Look at it again first.")
+    if before:
+        before.superseded_at = now()
+    given = Review(
+        study_id=study.id,
+        user_id=user.id,
+        model_version_id=model_version_id,
+        verdict=verdict,
+        comment=comment.strip(),
+    )
+    session.add(given)
+    session.flush()
+    audit.record(session, user, "study.review", f"study {study.id}", verdict=verdict.value)
+    return given
+
+
+def current_review(session: Session, study_id: int, *, lock: bool = False) -> Review | None:
+    query = select(Review).where(Review.study_id == study_id, Review.superseded_at.is_(None))
+    if lock:
+        # Two first verdicts at once have no row to lock yet: the study's own stands in for it.
+        session.execute(select(Study.id).where(Study.id == study_id).with_for_update())
+    return session.scalar(query)
+
+
+def reviews(session: Session, study_id: int) -> list[tuple[Review, str]]:
+    """Every verdict ever given on a study with its reader's name, newest first."""
+    rows = session.execute(
+        select(Review, User.name)
+        .join(User, User.id == Review.user_id)
+        .where(Review.study_id == study_id)
+        .order_by(Review.id.desc())
+    )
+    return [(review, name) for review, name in rows]

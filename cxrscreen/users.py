@@ -1,0 +1,100 @@
+"""People: passwords as Argon2 hashes, roles, and links that sign in once. There is no default password."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from cxrscreen import audit
+from cxrscreen.errors import Conflict, NotFound, UsageError
+from cxrscreen.tables import Role, SignInLink, User, now
+
+PASSWORD_LENGTH = 10  # NIST SP 800-63B asks for length, not for rules of composition
+LINK_LIFETIME = timedelta(hours=1)
+
+_hasher = PasswordHasher()
+# Verified when a name is unknown, so that the answer takes as long as for a known one.
+_NOBODY = _hasher.hash(secrets.token_hex(16))
+
+# What a role may do includes what the roles before it may.
+RANK = {Role.OPERATOR: 0, Role.READER: 1, Role.ADMIN: 2}
+
+
+def may(user: User, role: Role) -> bool:
+    return RANK[user.role] >= RANK[role]
+
+
+def add(session: Session, name: str, role: Role, password: str | None = None) -> User:
+    name = name.strip()
+    if not name:
+        raise UsageError("A user needs a name.")
+    if find(session, name):
+        raise Conflict(f"There is already a user named {name!r}.")
+    user = User(name=name, role=role, active=True)
+    if password is not None:
+        set_password(user, password)
+    session.add(user)
+    session.flush()
+    audit.record(session, user, "user.add", f"user {user.id}", role=role.value)
+    return user
+
+
+def find(session: Session, name: str) -> User | None:
+    return session.scalar(select(User).where(User.name == name))
+
+
+def get(session: Session, name: str) -> User:
+    user = find(session, name)
+    if user is None:
+        raise NotFound(f"There is no user named {name!r}; `cxrscreen users add` makes one.")
+    return user
+
+
+def set_password(user: User, password: str) -> None:
+    if len(password) < PASSWORD_LENGTH:
+        raise UsageError(f"A password needs at least {PASSWORD_LENGTH} characters.")
+    user.password_hash = _hasher.hash(password)
+
+
+def verify(session: Session, name: str, password: str) -> User | None:
+    """The user, if the name is known, active, and the password right."""
+    user = find(session, name)
+    known = user is not None and user.active and user.password_hash is not None
+    try:
+        _hasher.verify(user.password_hash if known and user and user.password_hash else _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return None
+    return user if known else None
+
+
+def make_link(session: Session, user: User) -> str:
+    """A token that signs this user in once, within the hour."""
+    token = secrets.token_urlsafe(32)
+    session.add(SignInLink(token_hash=_digest(token), user_id=user.id, expires_at=now() + LINK_LIFETIME, used_at=None))
+    return token
+
+
+def use_link(session: Session, token: str) -> User | None:
+    """Use up a link: of two that come at once, the compare-and-set lets one in."""
+    used = session.execute(
+        update(SignInLink)
+        .where(
+            SignInLink.token_hash == _digest(token),
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > now(),
+        )
+        .values(used_at=now())
+        .returning(SignInLink.user_id)
+    ).scalar()
+    user = session.get(User, used) if used is not None else None
+    return user if user and user.active else None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

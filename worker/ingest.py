@@ -1,0 +1,131 @@
+"""Ingest: walk a job's sources, answer for every file, store what is accepted, cut batches for the screening workers.
+
+Works in slices. Each slice is registered (its entries are rows that wait), read, and committed as a whole; a kill
+between costs that slice's work and nothing else, because the walk is the same each time and passes by what is settled.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cxrscreen import blobs, db, entries, jobs, queue
+from cxrscreen.imaging import Limits, Member, Reason, Rejected, walk
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Job, JobKind, Upload
+from worker import intake, rescreen, runtime
+from worker.stop import Stopped
+
+log = logging.getLogger(__name__)
+
+SLICE_BYTES = 64 << 20
+STORE_PAUSE_SECONDS = 5.0
+
+
+def run(job_id: int) -> None:
+    """Ingest one job as far as it can be; a no-op where it is done or another worker has it."""
+    me = runtime.name()
+    with db.write() as session:
+        job = jobs.claim(session, job_id, me)
+    if job is None:
+        return
+
+    def renew() -> bool:
+        with db.write() as session:
+            return jobs.hold(session, job_id, me)
+
+    error = None
+    try:
+        with runtime.lease(renew):
+            if job.kind in (JobKind.RESCREEN, JobKind.NIGHTLY):
+                rescreen.list_images(job, me)
+            else:
+                _list_sources(job, me)
+            _gather_stranded(job_id)
+    except Stopped:
+        with db.write() as session:
+            jobs.release(session, job_id, me)
+        return
+    except FileNotFoundError as missing:
+        error = str(missing)
+    except OSError as trouble:
+        # The store or the disk, not the input: nothing is lost, the sweep brings the job back.
+        log.exception("Ingest of job %s waits: %s", job_id, trouble)
+        time.sleep(STORE_PAUSE_SECONDS)
+        with db.write() as session:
+            jobs.release(session, job_id, me)
+        return
+    with db.write() as session:
+        jobs.close_listing(session, job_id, me, error)
+
+
+def _list_sources(job: Job, me: str) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(get_settings().decode_threads) as pool:
+        for source in job.sources:
+            path, referred = _open_source(source, stack)
+            careful = job.attempts > 1  # somebody died here: go one by one, to find out at which file
+            for members in slices(_members(path, source["label"]), 1 if careful else None):
+                if runtime.stopping():
+                    raise Stopped
+                intake.Slice(job, me, members, referred).take_in(pool)
+
+
+def _open_source(source: dict[str, Any], stack: ExitStack) -> tuple[Path, bool]:
+    """The real path of a source, and whether its plain files are referred to (a server folder) or copied."""
+    if "upload" not in source:
+        return Path(source["path"]), not get_settings().copy_folder_files
+    with db.read() as session:
+        upload = session.get_one(Upload, source["upload"])
+    store = blobs.store()
+    if not store.exists("uploads", upload.sha256):
+        raise FileNotFoundError(f"The upload {upload.name!r} is no longer in the store.")
+    return stack.enter_context(store.as_file("uploads", upload.sha256, get_settings().cache_dir)), False
+
+
+def _members(path: Path, label: str) -> Iterator[Member]:
+    settings = get_settings()
+    limits = Limits(
+        max_entry_bytes=settings.max_entry_mb << 20,
+        max_entries=settings.max_archive_entries,
+        max_ratio=settings.max_archive_ratio,
+        max_bytes=int(settings.max_archive_gb * 1e9),
+        max_depth=settings.max_archive_depth,
+    )
+    if not os.path.lexists(path):
+        gone = Rejected(Reason.UNREADABLE, "There is no such file or folder.")
+        yield Member(name=label, size=None, path=None, data=None, refused=gone)
+        return
+    yield from walk(path, label, limits)
+
+
+def slices(members: Iterable[Member], count: int | None = None) -> Iterator[list[Member]]:
+    """Members in lists of a batch's size, or fewer where they are large."""
+    most = count or get_settings().batch_size
+    held: list[Member] = []
+    size = 0
+    for member in members:
+        held.append(member)
+        size += member.size or 0
+        if len(held) >= most or size >= SLICE_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def _gather_stranded(job_id: int) -> None:
+    """Cut new batches for entries that a retry set waiting again."""
+    while True:
+        with db.write() as session:
+            ids = entries.stranded(session, job_id)
+            made = entries.cut_batches(session, job_id, ids, get_settings().batch_size)
+        for batch_id in made:
+            queue.submit(queue.SCREEN, batch_id)
+        if not made:
+            return

@@ -1,0 +1,128 @@
+"""What every worker process does beside its work: a name, a heartbeat, leases that stay alive, an end in good order."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import signals
+from sqlalchemy.exc import SQLAlchemyError
+
+from cxrscreen import db
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Worker, now
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+
+# One byte that the processes of a pool share with their parent: it is mapped before the fork, and writing it in a
+# signal handler needs no lock.
+_stop = mmap.mmap(-1, 1)
+_boot = os.urandom(3).hex()
+
+
+def name() -> str:
+    """Who holds a lease. The random tail keeps a later process that gets the same number apart."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{_boot}"
+
+
+def stopping() -> bool:
+    """A warm shutdown was asked for: end at the next good place."""
+    return _stop[0] != 0
+
+
+def watch_signals() -> None:
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def _parent_stops(**_: Any) -> None:
+        _stop[0] = 1
+
+    @signals.worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
+    def _fresh_process(**_: Any) -> None:
+        global _boot
+        _boot = os.urandom(3).hex()
+        # The parent's connections are not ours: forget them without closing them.
+        db.get_engine().dispose(close=False)
+        Heartbeat("ingest").start()
+
+    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def _ready(sender: Any, **_: Any) -> None:
+        if sender.pool_cls.__module__.endswith(".solo"):
+            SCREENING.start()
+
+
+@contextmanager
+def lease(renew: Callable[[], bool]) -> Iterator[threading.Event]:
+    """Call `renew` in a thread for as long as the block runs; the event is set once the lease is lost.
+
+    A database that does not answer is not a lost lease: it may come back before the lease runs out, and the
+    compare-and-set at the end decides.
+    """
+    lost, done = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        while not done.wait(get_settings().lease_seconds / 3):
+            try:
+                if not renew():
+                    lost.set()
+                    return
+            except SQLAlchemyError as error:
+                log.warning("The lease could not be renewed just now: %s", error)
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        thread.join()
+
+
+class Heartbeat:
+    """The row in `workers` that tells the system page that this process lives and what it does."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.doing = "waiting for work"
+        self.done = 0
+        self.last_error: str | None = None
+        self.started_at = now()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                self.write()
+            except SQLAlchemyError as error:
+                log.warning("No heartbeat: the database does not answer (%s)", error)
+            time.sleep(HEARTBEAT_SECONDS)
+
+    def write(self) -> None:
+        with db.write() as session:
+            session.merge(
+                Worker(
+                    name=name(),
+                    role=self.role,
+                    pid=os.getpid(),
+                    doing=self.doing,
+                    done=self.done,
+                    last_error=self.last_error,
+                    started_at=self.started_at,
+                    seen_at=db.clock(session),
+                )
+            )
+
+
+SCREENING = Heartbeat("screen")

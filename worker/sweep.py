@@ -1,0 +1,66 @@
+"""The sweep: finds what is due in the database and wakes workers for it. Redis may be emptied at any moment (law 1)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select
+
+from cxrscreen import batches, db, jobs, queue
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Job, JobState, Worker
+
+log = logging.getLogger(__name__)
+
+MOST = 200  # messages a sweep may add; the next one adds more
+STALE_UPLOAD_SECONDS = 24 * 3600
+FORGET_WORKER = timedelta(hours=1)
+
+
+def run() -> None:
+    """Harmless at any time and any number of times: messages only wake, claims decide."""
+    with db.read() as session:
+        moment = db.clock(session)
+        unlisted = list(
+            session.scalars(
+                select(Job.id)
+                .where(
+                    Job.state.in_((JobState.WAITING, JobState.RUNNING)),
+                    Job.listed.is_(False),
+                    or_(Job.lease_until.is_(None), Job.lease_until < moment),
+                )
+                .order_by(Job.priority.desc(), Job.id)
+                .limit(MOST)
+            )
+        )
+        due = batches.due(session, MOST)
+        listed = list(session.scalars(select(Job.id).where(Job.state == JobState.RUNNING, Job.listed.is_(True))))
+    _top_up(queue.INGEST, unlisted)
+    _top_up(queue.SCREEN, due)
+    with db.write() as session:
+        for job_id in listed:
+            jobs.settle(session, job_id)
+        session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
+    _clear_uploads()
+
+
+def _top_up(task: str, due: list[int]) -> None:
+    """As many messages as there is work, counting those that wait already: a long queue is not sent twice."""
+    for identity in due[queue.length(task) :]:
+        if not queue.submit(task, identity):
+            return
+
+
+def _clear_uploads() -> None:
+    """Uploads that broke off long ago."""
+    folder = get_settings().upload_dir
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        try:
+            if path.is_file() and time.time() - path.stat().st_mtime > STALE_UPLOAD_SECONDS:
+                path.unlink()
+        except OSError as error:
+            log.warning("A stale upload stays: %s", error)
