@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import db, entries, jobs, studies
@@ -116,7 +116,7 @@ def renew(session: Session, batch_id: int, worker: str) -> bool:
     """Hold on to a lease. False: it lapsed and another worker took it, so the work in hand is void."""
     until = db.clock(session) + timedelta(seconds=get_settings().lease_seconds)
     held = session.execute(
-        update(Batch).where(*_held(batch_id, worker)).values(lease_until=until).returning(Batch.id)
+        update(Batch).where(_held(batch_id, worker)).values(lease_until=until).returning(Batch.id)
     ).scalar()
     return held is not None
 
@@ -125,7 +125,7 @@ def release(session: Session, batch_id: int, worker: str) -> None:
     """Give a batch back unharmed: the worker lives, it just cannot go on (the store or the model does not answer)."""
     session.execute(
         update(Batch)
-        .where(*_held(batch_id, worker))
+        .where(_held(batch_id, worker))
         .values(state=BatchState.WAITING, lease_until=None, worker=None, attempts=Batch.attempts - 1)
     )
 
@@ -135,7 +135,7 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
 
     Results are upserts on (image, model version): twice done is once done (law 3).
     """
-    if session.scalar(select(Batch.id).where(*_held(work.batch_id, worker)).with_for_update()) is None:
+    if session.scalar(select(Batch.id).where(_held(work.batch_id, worker)).with_for_update()) is None:
         return False
     results = [
         {"image_id": answer.image_id, "model_version_id": work.model_version_id, **answer.result}
@@ -210,8 +210,8 @@ def open_count(session: Session) -> int:
     )
 
 
-def _held(batch_id: int, worker: str) -> tuple[object, ...]:
-    return (Batch.id == batch_id, Batch.state == BatchState.LEASED, Batch.worker == worker)
+def _held(batch_id: int, worker: str) -> ColumnElement[bool]:
+    return and_(Batch.id == batch_id, Batch.state == BatchState.LEASED, Batch.worker == worker)
 
 
 def _close(session: Session, batch_id: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, delete, select, update
@@ -107,6 +108,45 @@ def retry_failed(session: Session, job_id: int, actor: User | str) -> int:
     )
     audit.record(session, actor, "job.retry", f"job {job_id}", entries=count)
     return count
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry with how it ended, for lists."""
+
+    entry: Entry
+    study_id: int | None
+    result: Result | None
+    rejection: Rejection | None
+
+
+def page(
+    session: Session,
+    job: Job,
+    *,
+    status: EntryStatus | None = None,
+    reason: str = "",
+    after: int = 0,
+    limit: int = 100,
+) -> list[Line]:
+    """Entries of a job in the order they were found, a page at a time; `after` is the id of the last one seen."""
+    query = (
+        select(Entry, Image.study_id, Result, Rejection)
+        .outerjoin(Image, Image.id == Entry.image_id)
+        .outerjoin(
+            Result,
+            and_(Result.image_id == Entry.image_id, Result.model_version_id == job.model_version_id),
+        )
+        .outerjoin(Rejection, Rejection.entry_id == Entry.id)
+        .where(Entry.job_id == job.id, Entry.id > after)
+        .order_by(Entry.id)
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(Entry.status == status)
+    if reason:
+        query = query.where(Rejection.reason == reason)
+    return [Line(*row) for row in session.execute(query)]
 
 
 def rows(session: Session, job_id: int) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,7 @@ class Stack:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def start(self) -> None:
-        """Start everything. Raises UsageError for a second stack or a port in use, StackError where Redis is missing."""
+        """Start everything. Raises UsageError for a second stack or a used port, StackError where Redis is missing."""
         for folder in (self.run, self.logs, self.settings.upload_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.run)
@@ -147,7 +147,7 @@ class Stack:
         self._unlock()
 
     def _end_leftovers(self) -> None:
-        """Programs whose supervisor was killed are on their way out; they must be gone before others take their place."""
+        """Programs whose supervisor was killed are on their way out; others take their place once they are gone."""
         until = time.monotonic() + STOP_SECONDS
         for role in self.roles:
             pid = read_pid(self.run, role)
@@ -317,7 +317,8 @@ def _take_lock(run: Path) -> IO[str]:
         lock.close()
         pid = told().get("pid")
         raise UsageError(
-            f"A stack already runs in {run.parent} (pid {pid}). Use it, end it, or set CXRSCREEN_DATA_DIR to another folder."
+            f"A stack already runs in {run.parent} (pid {pid}). "
+            "Use it, end it, or set CXRSCREEN_DATA_DIR to another folder."
         ) from None
     return lock
 
@@ -330,7 +331,8 @@ def _bindable(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             raise UsageError(
-                f"Port {port} of {host} cannot be used ({error.strerror}); choose another with --port or CXRSCREEN_PORT."
+                f"Port {port} of {host} cannot be used ({error.strerror}); "
+                "choose another with --port or CXRSCREEN_PORT."
             ) from None
         return int(probe.getsockname()[1])
 

@@ -80,7 +80,7 @@ def length(task: str) -> int:
     """Messages that wait for a worker of this task; 0 where the broker does not answer."""
     try:
         with redis.Redis.from_url(get_settings().broker, socket_timeout=5) as client:
-            return int(client.llen(QUEUES[task]))  # type: ignore[arg-type]
+            return int(client.llen(QUEUES[task]))
     except redis.RedisError:
         return 0
 

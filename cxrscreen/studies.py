@@ -15,7 +15,18 @@ from sqlalchemy.orm import Session
 from cxrscreen import audit, db
 from cxrscreen.errors import Conflict, NotFound
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, Image, Result, Review, Study, StudyResult, User, Verdict, now
+from cxrscreen.tables import (
+    Entry,
+    Image,
+    ModelVersion,
+    Result,
+    Review,
+    Study,
+    StudyResult,
+    User,
+    Verdict,
+    now,
+)
 
 if TYPE_CHECKING:
     from cxrscreen.imaging import Facts
@@ -50,6 +61,8 @@ def keep(session: Session, facts: Facts, sha256: str, name: str) -> int:
 def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -> None:
     """Make the study results of one version anew: the highest score of a study's images."""
     wanted = sorted(set(study_ids))
+    # Two batches may hold images of one study: the second waits here and then sees what the first wrote.
+    session.execute(select(Study.id).where(Study.id.in_(wanted)).order_by(Study.id).with_for_update())
     place = func.row_number().over(partition_by=Image.study_id, order_by=(Result.score.desc(), Image.id))
     scored = (
         select(
@@ -139,6 +152,65 @@ def flagged_count(
     return session.scalar(query) or 0
 
 
+def flagged_counts(
+    session: Session, model_version_id: int, threshold: float, job_id: int | None = None
+) -> dict[str, int]:
+    """How many flagged studies each state of the worklist holds, in one query."""
+    query = (
+        select(Review.verdict, func.count())
+        .select_from(StudyResult)
+        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
+        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold)
+        .group_by(Review.verdict)
+    )
+    if job_id is not None:
+        query = query.where(_in_job(job_id))
+    counts = dict.fromkeys(STATES, 0)
+    for verdict, number in session.execute(query):
+        counts[Verdict(verdict).value if verdict else "open"] += number
+        counts["all"] += number
+    counts["reviewed"] = counts["all"] - counts["open"]
+    return counts
+
+
+def neighbours(
+    session: Session,
+    model_version_id: int,
+    threshold: float,
+    study_id: int,
+    *,
+    state: str = "open",
+    job_id: int | None = None,
+) -> tuple[int | None, int | None]:
+    """The study before and the study after one in the order of the worklist, whether it stands there itself or not."""
+    here = session.scalar(
+        select(StudyResult.score).where(
+            StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id
+        )
+    )
+    query = (
+        select(StudyResult.study_id)
+        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
+        .where(
+            StudyResult.model_version_id == model_version_id,
+            StudyResult.score >= threshold,
+            StudyResult.study_id != study_id,
+            _state(state),
+        )
+        .limit(1)
+    )
+    if job_id is not None:
+        query = query.where(_in_job(job_id))
+    falling = query.order_by(StudyResult.score.desc(), StudyResult.study_id)
+    if here is None:
+        return None, session.scalar(falling)
+    tie = StudyResult.score == here
+    above = (StudyResult.score > here) | and_(tie, StudyResult.study_id < study_id)
+    below = (StudyResult.score < here) | and_(tie, StudyResult.study_id > study_id)
+    rising = query.order_by(StudyResult.score, StudyResult.study_id.desc())
+    return session.scalar(rising.where(above)), session.scalar(falling.where(below))
+
+
 def _state(state: str) -> ColumnElement[bool]:
     if state == "open":
         return Review.id.is_(None)
@@ -163,6 +235,30 @@ def get(session: Session, study_id: int) -> Study:
     if study is None:
         raise NotFound(f"There is no study {study_id}.")
     return study
+
+
+def image(session: Session, image_id: int) -> Image:
+    found = session.get(Image, image_id)
+    if found is None:
+        raise NotFound(f"There is no image {image_id}.")
+    return found
+
+
+def result(session: Session, image_id: int, model_version_id: int) -> Result | None:
+    return session.scalar(
+        select(Result).where(Result.image_id == image_id, Result.model_version_id == model_version_id)
+    )
+
+
+def answers(session: Session, study_id: int) -> list[tuple[StudyResult, ModelVersion]]:
+    """What every model version said of a study, the newest version first."""
+    rows = session.execute(
+        select(StudyResult, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == StudyResult.model_version_id)
+        .where(StudyResult.study_id == study_id)
+        .order_by(ModelVersion.id.desc())
+    )
+    return [(found, version) for found, version in rows]
 
 
 def images(session: Session, study_id: int, model_version_id: int | None) -> list[tuple[Image, Result | None]]:

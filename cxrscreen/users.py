@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit
@@ -30,7 +30,9 @@ def may(user: User, role: Role) -> bool:
     return RANK[user.role] >= RANK[role]
 
 
-def add(session: Session, name: str, role: Role, password: str | None = None) -> User:
+def add(
+    session: Session, name: str, role: Role, password: str | None = None, *, actor: User | str | None = None
+) -> User:
     name = name.strip()
     if not name:
         raise UsageError("A user needs a name.")
@@ -41,7 +43,18 @@ def add(session: Session, name: str, role: Role, password: str | None = None) ->
         set_password(user, password)
     session.add(user)
     session.flush()
-    audit.record(session, user, "user.add", f"user {user.id}", role=role.value)
+    audit.record(session, actor or user, "user.add", f"user {user.id}", name=user.name, role=role.value)
+    return user
+
+
+def every(session: Session) -> list[User]:
+    return list(session.scalars(select(User).order_by(User.name)))
+
+
+def by_id(session: Session, user_id: int) -> User:
+    user = session.get(User, user_id)
+    if user is None:
+        raise NotFound(f"There is no user {user_id}.")
     return user
 
 
@@ -54,6 +67,29 @@ def get(session: Session, name: str) -> User:
     if user is None:
         raise NotFound(f"There is no user named {name!r}; `cxrscreen users add` makes one.")
     return user
+
+
+def set_role(session: Session, user: User, role: Role, actor: User) -> None:
+    """Change a role. Raises Conflict where nobody would be left to administer."""
+    if role != Role.ADMIN:
+        _require_another_admin(session, user)
+    user.role = role
+    audit.record(session, actor, "user.role", f"user {user.id}", name=user.name, role=role.value)
+
+
+def set_active(session: Session, user: User, active: bool, actor: User) -> None:
+    """Let a person in or keep them out; what they did stays theirs, so users are never deleted."""
+    if not active:
+        _require_another_admin(session, user)
+        session.execute(delete(SignInLink).where(SignInLink.user_id == user.id, SignInLink.used_at.is_(None)))
+    user.active = active
+    audit.record(session, actor, "user.active" if active else "user.inactive", f"user {user.id}", name=user.name)
+
+
+def _require_another_admin(session: Session, user: User) -> None:
+    others = select(User.id).where(User.role == Role.ADMIN, User.active.is_(True), User.id != user.id)
+    if user.role == Role.ADMIN and user.active and session.scalar(others.limit(1)) is None:
+        raise Conflict(f"{user.name} is the last administrator; make another one first.")
 
 
 def set_password(user: User, password: str) -> None:

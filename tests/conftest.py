@@ -33,7 +33,7 @@ def forget_settings() -> None:
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Settings]]:
-    """Set settings by name; the data folder is the test's own, the broker's port is closed unless the test opens one."""
+    """Set settings by name; the data folder is the test's own, and nothing listens at the broker's port."""
     for name in list(os.environ):
         if name.startswith("CXRSCREEN_") and name != "CXRSCREEN_TEST_DATA":
             monkeypatch.delenv(name)

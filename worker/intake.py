@@ -93,8 +93,9 @@ class Slice:
     def _find_known(self, leaves: list[Leaf]) -> None:
         hashes = {leaf.sha256 for leaf in leaves if leaf.sha256}
         with db.read() as session:
-            first = dict(
-                session.execute(
+            first = {
+                row.sha256: row.id
+                for row in session.execute(
                     select(Entry.sha256, Entry.id)
                     .where(
                         Entry.job_id == self.job.id,
@@ -103,8 +104,8 @@ class Slice:
                         Entry.status != EntryStatus.DUPLICATE,
                     )
                     .order_by(Entry.id.desc())
-                ).tuples()
-            )
+                )
+            }
             images: dict[str, list[Image]] = {}
             for image in session.scalars(
                 select(Image).where(Image.sha256.in_(hashes)).order_by(Image.sha256, Image.frame)

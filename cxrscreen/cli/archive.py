@@ -100,7 +100,7 @@ def jobs_table(as_json: bool) -> None:
     for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "title"):
         table.add_column(column, justify="right" if column in ("id", "found", "scored") else "left")
     for state in states:
-        table.add_row(*(str(state[column.header]) for column in table.columns))
+        table.add_row(*(str(state[str(column.header)]) for column in table.columns))
     out.print(table, markup=False)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from cxrscreen import blobs, db, local, registry, studies, users
 from cxrscreen.cli.common import NOTICE, err, open_database, out, print_account, wait_for
-from cxrscreen.cli.learn import watch_training
+from cxrscreen.cli.learn import run_training
 from cxrscreen.cli.serve import first_start
 from cxrscreen.errors import StackError
 from cxrscreen.imaging import phantoms
@@ -49,7 +49,7 @@ def demo(leave: bool, port: int) -> None:
     out.print(f"   {3 * TRAIN_PER_CLASS} to learn from; {archive.name} with DICOM, PNG and JPEG to screen")
 
     out.print("[bold]2. DeTraC[/]: decompose the classes, transfer to the subclasses, compose")
-    bundle = watch_training(index, folder / "bundle", preset="phantom")
+    bundle = _train(index, folder / "bundle")
 
     open_database()
     first_start()
@@ -81,6 +81,12 @@ def demo(leave: bool, port: int) -> None:
     finally:
         with err.status("Ending"):
             stack.stop()
+
+
+def _train(index: Path, target: Path) -> Path:
+    from models.recipes import TrainOptions  # torch takes seconds to import; `cxrscreen --help` need not wait for it
+
+    return run_training(index, target, TrainOptions(recipe="phantom", phantom=True, seed=SEED))
 
 
 def _own_folder() -> Settings:

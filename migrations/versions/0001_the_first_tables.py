@@ -18,7 +18,11 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum("candidate", "active", "retired", name="modelstate", native_enum=False, length=16),
+            nullable=False,
+        ),
         sa.Column("phantom", sa.Boolean(), nullable=False),
         sa.Column("record", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -57,7 +61,9 @@ def upgrade() -> None:
         "users",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column(
+            "role", sa.Enum("operator", "reader", "admin", name="role", native_enum=False, length=16), nullable=False
+        ),
         sa.Column("password_hash", sa.String(length=200), nullable=True),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -118,8 +124,26 @@ def upgrade() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("upload", "folder", "command", "rescreen", "nightly", name="jobkind", native_enum=False, length=16),
+            nullable=False,
+        ),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "waiting",
+                "running",
+                "paused",
+                "done",
+                "cancelled",
+                "failed",
+                name="jobstate",
+                native_enum=False,
+                length=16,
+            ),
+            nullable=False,
+        ),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("sources", sa.JSON(), nullable=False),
@@ -172,14 +196,16 @@ def upgrade() -> None:
         sa.Column("study_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("model_version_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column("verdict", sa.String(length=16), nullable=False),
+        sa.Column(
+            "verdict",
+            sa.Enum("confirmed", "dismissed", "unsure", name="verdict", native_enum=False, length=16),
+            nullable=False,
+        ),
         sa.Column("comment", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
-            ["model_version_id"],
-            ["model_versions.id"],
-            name=op.f("fk_reviews_model_version_id_model_versions"),
+            ["model_version_id"], ["model_versions.id"], name=op.f("fk_reviews_model_version_id_model_versions")
         ),
         sa.ForeignKeyConstraint(
             ["study_id"], ["studies.id"], name=op.f("fk_reviews_study_id_studies"), ondelete="CASCADE"
@@ -216,7 +242,11 @@ def upgrade() -> None:
         "batches",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum("waiting", "leased", "done", name="batchstate", native_enum=False, length=16),
+            nullable=False,
+        ),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.String(length=100), nullable=True),
@@ -246,9 +276,7 @@ def upgrade() -> None:
             ["image_id"], ["images.id"], name=op.f("fk_results_image_id_images"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
-            ["model_version_id"],
-            ["model_versions.id"],
-            name=op.f("fk_results_model_version_id_model_versions"),
+            ["model_version_id"], ["model_versions.id"], name=op.f("fk_results_model_version_id_model_versions")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_results")),
         sa.UniqueConstraint("image_id", "model_version_id", name=op.f("uq_results_image_id_model_version_id")),
@@ -271,9 +299,7 @@ def upgrade() -> None:
             ["image_id"], ["images.id"], name=op.f("fk_study_results_image_id_images"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
-            ["model_version_id"],
-            ["model_versions.id"],
-            name=op.f("fk_study_results_model_version_id_model_versions"),
+            ["model_version_id"], ["model_versions.id"], name=op.f("fk_study_results_model_version_id_model_versions")
         ),
         sa.ForeignKeyConstraint(
             ["study_id"], ["studies.id"], name=op.f("fk_study_results_study_id_studies"), ondelete="CASCADE"
@@ -291,7 +317,21 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("frame", sa.Integer(), nullable=False),
         sa.Column("frames", sa.Integer(), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "waiting",
+                "scored",
+                "rejected",
+                "failed",
+                "duplicate",
+                "cancelled",
+                name="entrystatus",
+                native_enum=False,
+                length=16,
+            ),
+            nullable=False,
+        ),
         sa.Column("sha256", sa.String(length=64), nullable=True),
         sa.Column("image_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("duplicate_of", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -331,9 +371,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_rejections_job_id_jobs"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
-            ["model_version_id"],
-            ["model_versions.id"],
-            name=op.f("fk_rejections_model_version_id_model_versions"),
+            ["model_version_id"], ["model_versions.id"], name=op.f("fk_rejections_model_version_id_model_versions")
         ),
         sa.PrimaryKeyConstraint("entry_id", name=op.f("pk_rejections")),
     )

@@ -1,0 +1,181 @@
+"""`train` and `evaluate`: from an INDEX to a bundle, and what the bundle is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cxrscreen.cli.common import NOTICE, err, out
+from cxrscreen.errors import UsageError
+
+if TYPE_CHECKING:
+    from models.loop import Progress as Told
+    from models.recipes import TrainOptions
+
+WORDS = {
+    "images": "reading images",
+    "backbone": "1 backbone, on the classes",
+    "decompose": "2 decomposing the classes",
+    "transfer": "3 transfer, to the subclasses",
+    "calibrate": "4 calibrating on validation",
+}
+
+
+def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> str | int | None:
+    if value is None or value == "auto":
+        return value
+    if value.isdigit() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter("takes auto or a whole number from 1 on.")
+
+
+@click.command()
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
+@click.option("--recipe", type=click.Choice(["best", "detrac", "phantom"]), default="best", show_default=True)
+@click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
+@click.option(
+    "--tuning",
+    type=click.Choice(["shallow", "fine", "deep"]),
+    default="deep",
+    show_default=True,
+    help="The last layer; layer by layer while validation improves; all of it.",
+)
+@click.option("--k", metavar="auto|N", callback=_k, help="Subclasses of each class; default: the recipe's.")
+@click.option("--epochs", type=click.IntRange(2), help="Of both stages together.")
+@click.option("--size", type=click.IntRange(32), help="Side of the network's input, in pixels.")
+@click.option("--batch", type=click.IntRange(2))
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of the first stage.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--pretrained", is_flag=True, help="Begin with timm's published weights (needs a network once).")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin with these weights of the same network.",
+)
+@click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True)
+@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--name", default="", help="Of the model version.")
+def train(index: Path, target: Path, **options: Any) -> None:
+    """Train a DeTraC bundle on INDEX, a CSV with columns file, label, patient, source, split.
+
+    Paths are relative to the CSV; labels are covid, normal, pneumonia. Choices are made on validation; the test split
+    stays closed until `evaluate`. Interrupted, the same command goes on where it was.
+    """
+    from models.recipes import TrainOptions
+
+    bundle = run_training(index, target, TrainOptions(**options))
+    out.print(f"Take it in with: cxrscreen models register {bundle}", markup=False)
+
+
+def run_training(index: Path, target: Path, options: TrainOptions) -> Path:
+    """Train with a progress bar and a line for each epoch; answers the bundle's folder."""
+    # torch takes seconds to import; commands that need none start without it.
+    from models.errors import ModelsError
+    from models.training import train as run
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=err, transient=True) as bar:
+            bundle = run(index, target, options, _teller(bar))
+    except ModelsError as error:
+        raise UsageError(str(error)) from None
+    _show_bundle(bundle)
+    return bundle
+
+
+def _teller(bar: Progress) -> Callable[[Told], None]:
+    tasks: dict[str, Any] = {}
+
+    def tell(told: Told) -> None:
+        if told.stage not in tasks:
+            for task in tasks.values():
+                bar.update(task, visible=False)
+            tasks[told.stage] = bar.add_task(WORDS.get(told.stage, told.stage), total=told.epochs)
+        bar.update(tasks[told.stage], completed=told.epoch, total=told.epochs)
+        if told.loss is not None:
+            figures = "".join(
+                f"  {name.replace('_', ' ')} {value:.3f}"
+                for name, value in (told.val or {}).items()
+                if isinstance(value, float)
+            )
+            speed = f"  {told.images_per_second:.0f} images/s" if told.images_per_second else ""
+            bar.console.print(
+                f"   {told.stage:9} epoch {told.epoch:3}/{told.epochs}  loss {told.loss:.4f}{figures}{speed}",
+                markup=False,
+            )
+
+    return tell
+
+
+def _show_bundle(bundle: Path) -> None:
+    record = json.loads((bundle / "bundle.json").read_text())
+    parts = ", ".join(f"{part['name']} ({part['n']})" for part in record["subclasses"])
+    out.print(f"   {record['name']}: {record['backbone']} at {record['input_size']} px", markup=False)
+    out.print(f"   subclasses (training images): {parts}", markup=False)
+    figures = ", ".join(f"{name} {value}" for name, value in record["figures"].get("val", {}).items())
+    out.print(f"   validation: {figures}", markup=False)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--out", "target", type=click.Path(path_type=Path), help="Write the report as JSON; default: print it.")
+@click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help="Of the bootstrap.")
+def evaluate(bundle: Path, index: Path, split: str, target: Path | None, resamples: int) -> None:
+    """Hold a bundle against a split of INDEX: each figure with its 95 % interval, resampled by patient."""
+    from models.errors import ModelsError
+    from models.evaluation import evaluate as run
+
+    if target is not None and not target.absolute().parent.is_dir():
+        raise UsageError(f"The folder of {target} does not exist.")
+    try:
+        with Progress(console=err, transient=True) as bar:
+            task = bar.add_task("screening", total=None)
+            report = run(
+                bundle,
+                index,
+                split,
+                resamples=resamples,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except ModelsError as error:
+        raise UsageError(str(error)) from None
+    text = json.dumps(report, indent=2) + "\n"
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    target.write_text(text)
+    _show_report(report)
+    out.print(f"Report: {target}", markup=False)
+    out.print(NOTICE, style="dim")
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    table = Table("figure", "value", "95 % interval", box=None, pad_edge=False)
+    names = ["accuracy", "balanced_accuracy", "covid", "covid_vs_normal", "within_source_auroc", "ece", "brier"]
+    for name in names:
+        figures = report[name]
+        parts = {name: figures} if "value" in figures else {f"{name} {key}": figures[key] for key in figures}
+        for title, figure in parts.items():
+            if figure["value"] is None:
+                table.add_row(title, "not defined", "")
+                continue
+            low, high = figure["ci95"]
+            table.add_row(title.replace("_", " "), f"{figure['value']:.3f}", f"{low:.3f} to {high:.3f}")
+    out.print(f"{report['n']} images")
+    out.print(table)
