@@ -130,6 +130,11 @@ def release(session: Session, batch_id: int, worker: str) -> None:
     )
 
 
+def give_up(session: Session, batch_id: int, worker: str) -> None:
+    """Let the lease lapse at once: what stopped this worker would stop the next, so it counts like a death."""
+    session.execute(update(Batch).where(_held(batch_id, worker)).values(lease_until=db.clock(session)))
+
+
 def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer]) -> bool:
     """Write a batch's answers and close it, in the caller's one transaction. False: the lease was lost, nothing done.
 

@@ -114,7 +114,7 @@ def accounts(session: Session, job_ids: Sequence[int]) -> dict[int, Account]:
         .where(Entry.job_id.in_(job_ids))
         .group_by(Entry.job_id, Entry.status)
     )
-    counts: dict[int, dict[str, int]] = {job_id: {} for job_id in job_ids}
+    counts: dict[int, dict[str, Any]] = {job_id: {} for job_id in job_ids}
     for job_id, status, number in rows:
         counts[job_id][EntryStatus(status).value] = number
     return {job_id: Account(**told) for job_id, told in counts.items()}

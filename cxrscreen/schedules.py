@@ -37,9 +37,7 @@ def add(session: Session, name: str, at: str, timezone: str, actor: User | str) 
     return schedule
 
 
-def change(
-    session: Session, schedule: Schedule, *, at: str, timezone: str, enabled: bool, actor: User | str
-) -> None:
+def change(session: Session, schedule: Schedule, *, at: str, timezone: str, enabled: bool, actor: User | str) -> None:
     """Raises UsageError for a time of day or a zone that does not exist."""
     schedule.at, schedule.timezone, schedule.enabled = _time_of_day(at), _zone(timezone), enabled
     _tell(session, schedule, actor)
@@ -51,11 +49,7 @@ def next_due(schedule: Schedule, moment: datetime) -> datetime:
     at = time.fromisoformat(schedule.at)
     today = moment.astimezone(zone).date()
     days = (today + timedelta(days=ahead) for ahead in range(3))
-    return min(
-        due
-        for day in days
-        if (due := datetime.combine(day, at, tzinfo=zone).astimezone(UTC)) > moment
-    )
+    return min(due for day in days if (due := datetime.combine(day, at, tzinfo=zone).astimezone(UTC)) > moment)
 
 
 def _time_of_day(text: str) -> str:

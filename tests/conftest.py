@@ -89,3 +89,6 @@ def database(empty_database: Settings) -> Settings:
     """The same with the schema at its head."""
     schema.upgrade(db.get_engine())
     return empty_database
+
+
+pytest_plugins = ["stack_fixtures"]

@@ -54,7 +54,7 @@ def watch_signals() -> None:
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def _ready(sender: Any, **_: Any) -> None:
-        if sender.pool_cls.__module__.endswith(".solo"):
+        if type(sender.pool).__module__.endswith(".solo"):
             SCREENING.start()
 
 

@@ -72,6 +72,12 @@ def run() -> None:
         time.sleep(STORE_PAUSE_SECONDS)
         with db.write() as session:
             batches.release(session, work.batch_id, me)
+    except Exception as error:
+        # Nothing we foresaw. Tried again in halves, as after a death, it ends in quarantine if it stays so.
+        log.exception("Batch %s failed", work.batch_id)
+        SCREENING.last_error = f"{type(error).__name__}: {error}"
+        with db.write() as session:
+            batches.give_up(session, work.batch_id, me)
     finally:
         SCREENING.doing = "waiting for work"
     if SCREENING.done >= get_settings().batches_per_process:
@@ -138,7 +144,7 @@ def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -
             return [Answer(ready[0][0].id, reason=Reason.INTERNAL, detail=detail, failed=True)]
         half = len(ready) // 2
         return _predict(screener, ready[:half]) + _predict(screener, ready[half:])
-    names = screener.subclasses
+    names = [part["name"] for part in screener.record["subclasses"]]
     answers = []
     for row, (image, _) in enumerate(ready):
         distance = None if said.distance is None else float(said.distance[row])

@@ -1,0 +1,5 @@
+"""`python -m cxrscreen` is `cxrscreen`."""
+
+from cxrscreen.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""A real stack for tests: Redis, Celery workers, beat, dashboard, with a small phantom model that is trained once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cxrscreen import blobs, db, jobs, local, queue, registry, schema
+from cxrscreen.imaging import phantoms
+from cxrscreen.settings import Settings, get_settings
+from cxrscreen.tables import Job, JobKind, JobState, ModelVersion
+
+ENDED = (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
+
+
+@pytest.fixture(scope="session")
+def phantom_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle trained on a few phantoms: real in every part, good for nothing but the path."""
+    return train_phantom(tmp_path_factory.mktemp("bundle"), seed=1)
+
+
+def train_phantom(folder: Path, seed: int) -> Path:
+    from models.recipes import TrainOptions
+    from models.training import train
+
+    index = phantoms.write_index(folder / "train", per_class=16, seed=seed, side=128)
+    options = TrainOptions(recipe="phantom", phantom=True, epochs=6, size=64, seed=seed, threads=1, name=f"tiny-{seed}")
+    return train(index, folder / "bundle", options)
+
+
+@pytest.fixture(scope="session")
+def phantom_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "phantoms.zip"
+    phantoms.write_archive(path, per_class=6, seed=7)
+    return path
+
+
+@pytest.fixture
+def stacked(configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings for an embedded stack: its own Redis, short leases, one thread, a database at its head."""
+    monkeypatch.delenv("CXRSCREEN_REDIS_URL")
+    settings = configure(lease_seconds=4, sweep_seconds=1, torch_threads=1, batch_size=4, ingest_processes=1)
+    schema.upgrade(db.get_engine())
+    return settings
+
+
+def register(bundle: Path, *, activate: bool = True) -> ModelVersion:
+    with db.write() as session:
+        version = registry.register(session, blobs.store(), bundle)
+        if activate:
+            registry.activate(session, version, "a test")
+    return version
+
+
+@pytest.fixture
+def stack(stacked: Settings, phantom_bundle: Path) -> Iterator[local.Stack]:
+    """A whole stack with an active model, ended with the test."""
+    register(phantom_bundle)
+    running = local.Stack(stacked, port=0)
+    running.start()
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+def add_job(kind: JobKind, path: Path | None = None) -> Job:
+    """Queue a folder, an archive, or a rescreen with the active version."""
+    with db.write() as session:
+        sources = [{"path": str(path), "label": path.name}] if path else []
+        job = jobs.create(session, kind, "a test", registry.need_active(session).id, sources=sources)
+    queue.submit(queue.INGEST, job.id)
+    return job
+
+
+def wait_until_ended(job_id: int, seconds: float = 120, look: Callable[[], object] = lambda: None) -> jobs.Account:
+    """Wait for a job; at every look the account's sum holds by construction, and `look` may hold more."""
+    until = time.monotonic() + seconds
+    while True:
+        with db.read() as session:
+            state = jobs.get(session, job_id).state
+            account = jobs.account(session, job_id)
+        look()
+        if state in ENDED:
+            return account
+        assert time.monotonic() < until, f"job {job_id} is still {state} with {account}"
+        time.sleep(0.1)
+
+
+def run_cli(*arguments: str, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a person would, in the data folder of the test."""
+    return subprocess.run(
+        [sys.executable, "-m", "cxrscreen", *arguments],
+        env={**os.environ, "CXRSCREEN_DATA_DIR": str(get_settings().data_dir), **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )

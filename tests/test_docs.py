@@ -1,0 +1,70 @@
+"""The documents say what the code does: every setting, command and link, and no path of anybody's machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from cxrscreen.cli import cli
+from cxrscreen.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")])
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `(CXRSCREEN_\w+)` \| (.*)$", text, re.MULTILINE))
+    assert set(rows) == {f"CXRSCREEN_{name.upper()}" for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        row = rows[f"CXRSCREEN_{name.upper()}"]
+        assert field.description and field.description in row
+        assert field.default in ("", ()) or row.startswith(f"`{field.default}`")
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += _commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(("path", "command"), _commands(cli), ids=lambda value: " ".join(value) if value else "")
+def test_every_command_explains_itself(path: tuple[str, ...], command: click.Command) -> None:
+    assert command.help, path
+    assert command.get_short_help_str(), path
+
+
+def test_commands_in_documents_exist() -> None:
+    known = {path[0]: command for path, command in _commands(cli) if len(path) == 1}
+    seen = 0
+    for document in DOCUMENTS:
+        for word, second in re.findall(r"(?:^|`)\s*cxrscreen (\w+)(?: (\w+))?", document.read_text(), re.MULTILINE):
+            seen += 1
+            assert word in known, f"{document.name}: cxrscreen {word}"
+            command = known[word]
+            if isinstance(command, click.Group) and second:
+                assert second in command.commands, f"{document.name}: cxrscreen {word} {second}"
+    assert seen > 5
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+        if not target.startswith(("http", "mailto")):
+            assert (document.parent / target).exists(), f"{document.name} -> {target}"
+
+
+def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    forbidden = re.compile("/(?:root|home)/|" + r"pypi\.org/simple|files\.python" + "hosted|registry\\.npm" + "js")
+    for name in filter(None, files):
+        path = ROOT / name
+        if path.suffix in (".md", ".py", ".toml", ".txt", ".yml", ".html", ".css", ".js", "") and path.is_file():
+            assert not forbidden.search(path.read_text(errors="ignore")), name

@@ -1,0 +1,200 @@
+"""Ingest, called as the task calls it: every member ends as a row, kills and repeats change nothing."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image as Picture
+from sqlalchemy import func, select, update
+from stack_fixtures import register
+
+from cxrscreen import blobs, db, jobs
+from cxrscreen.imaging import phantoms
+from cxrscreen.imaging.reasons import Reason
+from cxrscreen.settings import Settings
+from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
+from worker import ingest, intake, screen
+
+
+@pytest.fixture
+def model(database: Settings, phantom_bundle: Path) -> int:
+    return register(phantom_bundle).id
+
+
+def png(seed: int, kind: str = "normal") -> bytes:
+    file = io.BytesIO()
+    Picture.fromarray(phantoms.phantom(kind, seed=seed, side=160)).save(file, "PNG")
+    return file.getvalue()
+
+
+def job_over(path: Path, model_id: int, **more: object) -> int:
+    with db.write() as session:
+        sources = [{"path": str(path), "label": path.name}]
+        return jobs.create(session, JobKind.FOLDER, "a test", model_id, sources=sources).id
+
+
+def entries_of(job_id: int) -> dict[str, EntryStatus]:
+    with db.read() as session:
+        rows = session.scalars(select(Entry).where(Entry.job_id == job_id).order_by(Entry.id))
+        return {row.name: row.status for row in rows}
+
+
+def screen_all() -> None:
+    while True:
+        with db.read() as session:
+            if not session.scalar(select(func.count()).where(Batch.state != "done")):
+                return
+        screen.run()
+
+
+def test_a_folder_of_everything_is_accounted_for(model: int, tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(1))
+    (folder / "deep" / "same as a.png").write_bytes(png(1))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "cut.png").write_bytes(png(2)[:-3000])
+    with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+        archive.writestr("b.png", png(3))
+        archive.writestr("deep/c.png", png(4, "covid"))
+    with tarfile.open(folder / "more.tar.gz", "w:gz") as archive:
+        archive.add(folder / "a.png", "again.png")
+    job_id = job_over(folder, model)
+    ingest.run(job_id)
+    screen_all()
+    assert entries_of(job_id) == {
+        "night/a.png": EntryStatus.SCORED,
+        "night/cut.png": EntryStatus.REJECTED,
+        "night/deep/same as a.png": EntryStatus.DUPLICATE,
+        "night/empty.dcm": EntryStatus.REJECTED,
+        "night/more.tar.gz/again.png": EntryStatus.DUPLICATE,
+        "night/more.zip/b.png": EntryStatus.SCORED,
+        "night/more.zip/deep/c.png": EntryStatus.SCORED,
+        "night/notes.txt": EntryStatus.REJECTED,
+    }
+    with db.read() as session:
+        account = jobs.account(session, job_id)
+        assert account.reasons == {Reason.DAMAGED: 1, Reason.EMPTY: 1, Reason.NO_IMAGE: 1}
+        assert jobs.get(session, job_id).state == JobState.DONE
+        # A file of the folder is referred to; a member of an archive is copied.
+        kept = {image.name: image for image in session.scalars(select(Image))}
+    assert kept["night/a.png"].path == str(folder / "a.png")
+    assert not blobs.store().exists("originals", kept["night/a.png"].sha256)
+    assert kept["night/more.zip/b.png"].path is None
+    assert blobs.store().get("originals", kept["night/more.zip/b.png"].sha256) == png(3)
+
+
+def test_a_file_is_read_as_it_is_when_the_setting_copies(
+    configure: Callable[..., Settings], model: int, tmp_path: Path
+) -> None:
+    configure(copy_folder_files=True)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.png").write_bytes(png(1))
+    ingest.run(job_over(tmp_path / "f", model))
+    with db.read() as session:
+        image = session.scalars(select(Image)).one()
+    assert image.path is None and blobs.store().get("originals", image.sha256) == png(1)
+
+
+def test_known_bytes_are_linked_and_their_result_used_again(model: int, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    for n in range(3):
+        (tmp_path / "f" / f"{n}.png").write_bytes(png(n))
+    first = job_over(tmp_path / "f", model)
+    ingest.run(first)
+    screen_all()
+    second = job_over(tmp_path / "f", model)
+    ingest.run(second)
+    assert set(entries_of(second).values()) == {EntryStatus.SCORED}
+    with db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Image)) == 3
+        assert session.scalar(select(func.count()).where(Batch.job_id == second)) == 0
+        assert jobs.get(session, second).state == JobState.DONE
+
+
+def test_an_ingest_that_died_goes_on_where_it_was(
+    model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., Settings]
+) -> None:
+    configure(batch_size=4)
+    (tmp_path / "f").mkdir()
+    for n in range(12):
+        (tmp_path / "f" / f"{n:02}.png").write_bytes(png(n))
+    job_id = job_over(tmp_path / "f", model)
+    commit = intake.Slice._commit
+
+    class Killed(BaseException):
+        """Passes by every handler, as a kill does."""
+
+    def die_at_the_second(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+        if any(leaf.member.name.endswith("05.png") for leaf in leaves):
+            raise Killed
+        return commit(self, leaves)
+
+    monkeypatch.setattr(intake.Slice, "_commit", die_at_the_second)
+    with pytest.raises(Killed):
+        ingest.run(job_id)
+    with db.read() as session:
+        account = jobs.account(session, job_id)
+        assert account.found == 8 and account.waiting == 8
+        assert session.scalar(select(func.count()).select_from(Image)) == 4
+    monkeypatch.undo()
+    configure(batch_size=4)
+    with db.write() as session:
+        session.execute(update(Job).values(lease_until=None))
+    ingest.run(job_id)
+    screen_all()
+    with db.read() as session:
+        assert jobs.account(session, job_id) == jobs.Account(scored=12)
+        assert session.scalar(select(func.count()).select_from(Image)) == 12
+
+
+def test_a_lost_upload_fails_the_job_with_its_reason(model: int) -> None:
+    with db.write() as session:
+        upload = Upload(name="gone.zip", size=1, sha256="0" * 64)
+        session.add(upload)
+        session.flush()
+        sources = [{"upload": upload.id, "label": "gone.zip"}]
+        job_id = jobs.create(session, JobKind.UPLOAD, "gone.zip", model, sources=sources).id
+    ingest.run(job_id)
+    with db.read() as session:
+        job = jobs.get(session, job_id)
+    assert job.state == JobState.FAILED and job.error and "gone.zip" in job.error
+
+
+def test_a_source_that_went_away_is_an_entry_with_its_reason(model: int, tmp_path: Path) -> None:
+    job_id = job_over(tmp_path / "gone", model)
+    ingest.run(job_id)
+    assert entries_of(job_id) == {"gone": EntryStatus.REJECTED}
+    with db.read() as session:
+        assert session.scalar(select(Rejection.reason)) == Reason.UNREADABLE
+
+
+def test_no_name_of_a_person_reaches_the_database(model: int, tmp_path: Path, phantom_archive: Path) -> None:
+    job_id = job_over(phantom_archive, model)
+    ingest.run(job_id)
+    with db.get_engine().connect() as connection:
+        for table in ("studies", "images", "entries", "rejections", "results"):
+            for row in connection.exec_driver_sql(f"SELECT * FROM {table}"):
+                assert "PHANTOM^" not in str(row), table
+
+
+def test_a_derivative_that_was_lost_is_made_again(model: int, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.png").write_bytes(png(1))
+    (tmp_path / "f" / "b.png").write_bytes(png(2))
+    job_id = job_over(tmp_path / "f", model)
+    ingest.run(job_id)
+    with db.read() as session:
+        for image in session.scalars(select(Image)):
+            blobs.store().delete("derivatives", image.derivative)
+    (tmp_path / "f" / "b.png").unlink()
+    screen_all()
+    assert entries_of(job_id) == {"f/a.png": EntryStatus.SCORED, "f/b.png": EntryStatus.FAILED}
+    with db.read() as session:
+        assert jobs.account(session, job_id).reasons == {Reason.ORIGINAL_MISSING: 1}
