@@ -41,7 +41,15 @@ def app_for(url: str) -> Celery:
         worker_prefetch_multiplier=1,
         # Redis hands a message to a second worker after this long; longer than any ingest slice or batch takes, and
         # harmless where it is not: the claim in the database lets one of them in.
-        broker_transport_options={"visibility_timeout": 6 * 3600, "socket_timeout": 30},
+        # The retries are those of a submit: a page does not wait for a broker that is away, the sweep makes it good.
+        broker_transport_options={
+            "visibility_timeout": 6 * 3600,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 3,
+            "max_retries": 1,
+            "interval_start": 0.1,
+            "interval_step": 0.1,
+        },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         # Not set: worker_soft_shutdown_timeout. With the solo pool it loses the message; a plain SIGTERM does not.

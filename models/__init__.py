@@ -1,0 +1,1 @@
+"""The classifier: decompose, transfer, compose. Knows of the system only its pixels (cxrscreen.imaging)."""

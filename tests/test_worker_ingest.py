@@ -119,7 +119,7 @@ def test_known_bytes_are_linked_and_their_result_used_again(model: int, tmp_path
 
 
 def test_an_ingest_that_died_goes_on_where_it_was(
-    model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., Settings]
+    model: int, tmp_path: Path, configure: Callable[..., Settings]
 ) -> None:
     configure(batch_size=4)
     (tmp_path / "f").mkdir()
@@ -136,15 +136,13 @@ def test_an_ingest_that_died_goes_on_where_it_was(
             raise Killed
         return commit(self, leaves)
 
-    monkeypatch.setattr(intake.Slice, "_commit", die_at_the_second)
-    with pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(intake.Slice, "_commit", die_at_the_second)
         ingest.run(job_id)
     with db.read() as session:
         account = jobs.account(session, job_id)
         assert account.found == 8 and account.waiting == 8
         assert session.scalar(select(func.count()).select_from(Image)) == 4
-    monkeypatch.undo()
-    configure(batch_size=4)
     with db.write() as session:
         session.execute(update(Job).values(lease_until=None))
     ingest.run(job_id)

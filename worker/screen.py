@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -103,6 +104,8 @@ def _answer(work: Work) -> list[Answer]:
 @lru_cache(maxsize=2)
 def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
+    if threads := get_settings().torch_threads:
+        torch.set_num_threads(threads)
     try:
         return bundle.load(folder, device=device)
     except bundle.BundleError as error:

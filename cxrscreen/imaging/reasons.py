@@ -77,3 +77,9 @@ class Rejected(Exception):
         super().__init__(detail or SENTENCES[reason])
         self.reason = reason
         self.detail = detail
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough for a table; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

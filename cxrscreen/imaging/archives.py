@@ -1,0 +1,235 @@
+"""Every leaf file of a folder, an archive, or an archive in an archive: nothing vanishes, one in memory at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from cxrscreen.imaging import tars, zips
+from cxrscreen.imaging.contents import Found
+from cxrscreen.imaging.names import Distinct, inside, tidy
+from cxrscreen.imaging.packing import CHUNK, FREE_BYTES, Cut, Unpacked
+from cxrscreen.imaging.reasons import Reason, Rejected
+
+HEAD = 512
+# A member may always unpack to so much, whatever its ratio.
+FREE_MEMBER_BYTES = 1 << 20
+SPOOL_BYTES = 8 << 20
+
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+_UNSUPPORTED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR", b"\x28\xb5\x2f\xfd": "zstandard", b"MSCF": "CAB"}
+_ARCHIVE_NAMES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may ask of us; `max_bytes` and `max_entries` count everything inside one file on disk."""
+
+    max_entry_bytes: int = 512 << 20
+    max_entries: int = 5_000_000
+    max_ratio: int = 200
+    max_bytes: int = 1 << 40
+    max_depth: int = 3
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry: a file on disk (`path`), an archive's member (`data`), or what cannot be had (`refused`)."""
+
+    name: str
+    size: int | None = None
+    path: Path | None = None
+    data: bytes | None = None
+    refused: Rejected | None = None
+    max_bytes: int = field(default=Limits.max_entry_bytes, repr=False)
+
+    def read(self) -> bytes:
+        """The bytes. Raises Rejected where there are none to be had, or more than the limit by now."""
+        if self.refused:
+            raise self.refused
+        if self.data is not None:
+            return self.data
+        assert self.path is not None
+        try:
+            with open_plain(self.path) as file:
+                data = file.read(self.max_bytes + 1)
+        except OSError as error:
+            raise Rejected(Reason.UNREADABLE, f"{error.strerror or error}.") from error
+        if len(data) > self.max_bytes:
+            raise Rejected(Reason.TOO_LARGE)
+        return data
+
+
+@dataclass
+class Account:
+    """What the members of one file on disk came to so far."""
+
+    limits: Limits
+    packed: int
+    entries: int = 0
+    bytes: int = 0
+    names: Distinct = field(default_factory=Distinct)
+
+    def count(self) -> None:
+        self.entries += 1
+        if self.entries > self.limits.max_entries:
+            raise Cut(Reason.ARCHIVE_TOO_MANY, f"More than {self.limits.max_entries:,} members.")
+
+    def add(self, size: int) -> None:
+        self.bytes += size
+        if self.bytes > self.limits.max_bytes:
+            raise Cut(Reason.BOMB, f"It unpacks to more than {self.limits.max_bytes:,} bytes.")
+        if self.bytes > max(FREE_BYTES, self.limits.max_ratio * self.packed):
+            raise Cut(Reason.BOMB, f"{self.packed:,} bytes unpack to more than {self.bytes:,}.")
+
+
+def file_members(path: Path, name: str, limits: Limits) -> Iterator[Member]:
+    """A regular file on disk: itself, or its members where its content is an archive. `path` is no link."""
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD)
+            if _is_archive(head):
+                file.seek(0)
+                yield from _members(file, name, Account(limits, size), 1)
+                return
+    except OSError as error:
+        yield Member(name, refused=Rejected(Reason.UNREADABLE, f"{error.strerror or error}."))
+        return
+    if size > limits.max_entry_bytes:
+        yield Member(name, size, refused=_too_large(limits))
+    elif size and name.lower().endswith(_ARCHIVE_NAMES):
+        yield Member(name, size, refused=_misnamed())
+    else:
+        yield Member(name, size, path, max_bytes=limits.max_entry_bytes)
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a regular file; OSError for anything else, also where a link or a pipe took its place meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path.name} is not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _members(stream: IO[bytes], name: str, account: Account, depth: int) -> Iterator[Member]:
+    """The members of an archive; the archive itself, refused, where it cannot be read to its end or is empty."""
+    before = account.entries
+    try:
+        if depth > account.limits.max_depth:
+            raise Cut(Reason.ARCHIVE_TOO_DEEP)
+        for found in _contents(stream, name, account.limits):
+            account.count()
+            yield from _member(found, name, account, depth)
+        if account.entries == before:
+            raise Cut(Reason.ARCHIVE_DAMAGED, "The archive has no files.")
+    except Cut as cut:
+        yield Member(name, refused=Rejected(cut.reason, cut.detail))
+
+
+def _contents(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Found]:
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if head.startswith(zips.MAGIC):
+        return zips.contents(stream)
+    for magic, kind in _UNSUPPORTED.items():
+        if head.startswith(magic):
+            raise Cut(Reason.ARCHIVE_UNSUPPORTED, f"{kind} archives are not read.")
+    for magic, kind in _PACKED.items():
+        if head.startswith(magic):
+            unpacked = Unpacked(stream, kind, limits.max_ratio)
+            start = unpacked.peek(HEAD)
+            if tars.is_tar(start) or start == bytes(HEAD):  # the end mark alone: an empty tar
+                return tars.contents(unpacked)
+            return iter([_single(unpacked, name)])
+    return tars.contents(stream)
+
+
+def _single(unpacked: Unpacked, name: str) -> Found:
+    """The one file in a .gz, .bz2 or .xz that is no tar, named like it without the ending."""
+    base = name.rsplit("/", 1)[-1]
+    stem, _, ending = base.rpartition(".")
+    inner = stem if stem and f".{ending.lower()}" in _ARCHIVE_NAMES else base
+    return Found(inner, None, None, None, lambda: iter(lambda: unpacked.read(CHUNK), b""))
+
+
+def _member(found: Found, archive: str, account: Account, depth: int) -> Iterator[Member]:
+    limits = account.limits
+    try:
+        name = f"{archive}/{inside(found.name)}"
+        unsafe = None
+    except Rejected as refused:
+        name, unsafe = f"{archive}/{tidy(found.name)}", refused
+    name = account.names.name(name)
+    try:
+        if why := unsafe or found.refused:
+            raise why
+        pieces = _watched(found, account)
+        start = b""
+        for piece in pieces:
+            start += piece
+            if len(start) >= HEAD:
+                break
+        if _is_archive(start):
+            yield from _nested(chain([start], pieces), name, account, depth)
+            return
+        if start and name.lower().endswith(_ARCHIVE_NAMES):
+            raise _misnamed()
+        data = BytesIO()
+        for piece in chain([start], pieces):
+            if data.tell() + len(piece) > limits.max_entry_bytes:
+                raise _too_large(limits)
+            data.write(piece)
+    except Cut:
+        raise
+    except Rejected as refused:
+        yield Member(name, found.size, refused=refused)
+        return
+    content = data.getvalue()
+    yield Member(name, len(content), data=content, max_bytes=limits.max_entry_bytes)
+
+
+def _nested(pieces: Iterator[bytes], name: str, account: Account, depth: int) -> Iterator[Member]:
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
+        if depth < account.limits.max_depth:
+            for piece in pieces:
+                spool.write(piece)
+            spool.seek(0)
+        yield from _members(spool, name, account, depth + 1)
+
+
+def _watched(found: Found, account: Account) -> Iterator[bytes]:
+    """The pieces of a member, as long as it stays within what the limits allow."""
+    size = 0
+    most = None if found.packed is None else max(FREE_MEMBER_BYTES, account.limits.max_ratio * found.packed)
+    for piece in found.pieces():
+        size += len(piece)
+        if most is not None and size > most:
+            raise Rejected(Reason.BOMB, f"{found.packed:,} bytes unpack to more than {size:,}.")
+        account.add(len(piece))
+        yield piece
+
+
+def _is_archive(head: bytes) -> bool:
+    if head[128:132] == b"DICM":
+        return False
+    return head.startswith((*zips.MAGIC, *_PACKED, *_UNSUPPORTED)) or tars.is_tar(head)
+
+
+def _too_large(limits: Limits) -> Rejected:
+    return Rejected(Reason.TOO_LARGE, f"Files over {limits.max_entry_bytes / 2**20:,.0f} MB are not read.")
+
+
+def _misnamed() -> Rejected:
+    return Rejected(Reason.ARCHIVE_DAMAGED, "It is named like an archive, but is none.")

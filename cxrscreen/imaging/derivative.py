@@ -1,0 +1,45 @@
+"""The small 8-bit picture that the network and every rescreening see instead of the original."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from cxrscreen.imaging.frame import Grey
+from cxrscreen.imaging.reasons import Reason, Rejected
+
+# Names the whole way from stored samples to these pixels; changed with anything that changes them (law 10).
+PREPROCESSING = "cxr8-1"
+MAX_SIDE = 512
+MAX_BYTES = 64 * 1024
+# Only noise needs more than the first steps.
+_STEPS = ((512, 92), (512, 85), (512, 75), (512, 60), (512, 40), (384, 40), (256, 30), (128, 30))
+
+
+def encode(display: Grey) -> bytes:
+    """A grey JPEG of a picture [H, W], at most 512 pixels a side and 64 KB; never enlarged, the same each time."""
+    image = Image.fromarray(display)
+    data = b""
+    for side, quality in _STEPS:
+        if max(image.size) > side:
+            # A very narrow picture keeps at least one pixel of width.
+            scale = side / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        buffer = BytesIO()
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
+        data = buffer.getvalue()
+        if len(data) <= MAX_BYTES:
+            break
+    return data
+
+
+def decode(data: bytes) -> Grey:
+    """The pixels [H, W] of a derivative. Raises Rejected where the bytes are none."""
+    try:
+        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            return np.asarray(image.convert("L"))
+    except Exception as error:
+        raise Rejected(Reason.DAMAGED, "The stored derivative cannot be decoded.") from error

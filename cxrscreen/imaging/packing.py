@@ -1,0 +1,130 @@
+"""Compressed streams, unpacked in bounded pieces by the standard library's decoders."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol
+
+from cxrscreen.imaging.reasons import Reason, Rejected, first_line
+
+CHUNK = 64 * 1024
+# Room for a decoder's dictionary; xz -9 asks for 64 MB.
+MAX_DICTIONARY = 128 << 20
+# A stream may always unpack to so much: tiny archives of even pictures reach any ratio.
+FREE_BYTES = 16 << 20
+
+Read = Callable[[int], bytes]
+
+
+class Cut(Rejected):
+    """The archive itself cannot be read on; a plain Rejected concerns one member."""
+
+
+class Decoder(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def gzip_decoder() -> Decoder:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+
+def deflate_decoder() -> Decoder:
+    return zlib.decompressobj(-zlib.MAX_WBITS)
+
+
+def xz_decoder() -> Decoder:
+    return lzma.LZMADecompressor(memlimit=2 * MAX_DICTIONARY)
+
+
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    "gzip": gzip_decoder,
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": xz_decoder,
+}
+ERRORS = (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
+
+
+def unpack(decoder: Decoder, read: Read, start: bytes = b"") -> Iterator[bytes]:
+    """The pieces of one compressed stream, each at most CHUNK; EOFError where the source ends first."""
+    pending = start
+    while not decoder.eof:
+        given = pending or read(CHUNK)
+        piece = decoder.decompress(given, CHUNK)
+        pending = getattr(decoder, "unconsumed_tail", b"")
+        if piece:
+            yield piece
+        elif not given and not decoder.eof:
+            raise EOFError("the compressed data ends too early")
+        while getattr(decoder, "needs_input", True) is False and not decoder.eof:
+            yield decoder.decompress(b"", CHUNK)
+
+
+class Unpacked:
+    """A gzip, bzip2 or xz file read forward: what tarfile asks of a file, without ever going back.
+
+    Raises Cut where the file is damaged, or unpacks to more than `ratio` bytes for each packed one.
+    """
+
+    def __init__(self, stream: IO[bytes], kind: str, ratio: int) -> None:
+        self._stream = stream
+        self._kind = kind
+        self._ratio = ratio
+        self._packed = 0
+        self._position = 0
+        self._unpacked = 0
+        self._pieces = self._all_streams()
+        self._buffer = bytearray()
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes without taking them."""
+        self._fill(size)
+        return bytes(self._buffer[:size])
+
+    def read(self, size: int) -> bytes:
+        self._fill(size)
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._position += len(taken)
+        return taken
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        while self._position < position and self.read(min(CHUNK, position - self._position)):
+            pass
+
+    def _fill(self, size: int) -> None:
+        while len(self._buffer) < size and (piece := next(self._pieces, None)) is not None:
+            self._buffer += piece
+            self._unpacked += len(piece)
+            if self._unpacked > max(FREE_BYTES, self._ratio * self._packed):
+                raise Cut(Reason.BOMB, f"{self._packed:,} bytes unpack to more than {self._unpacked:,}.")
+
+    def _read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._packed += len(data)
+        return data
+
+    def _all_streams(self) -> Iterator[bytes]:
+        """The pieces of all streams: such files may hold several, one after the other, with zeros between."""
+        try:
+            start = self._read(CHUNK)
+            magic = start[:2]
+            while start[:2] == magic:
+                decoder = DECODERS[self._kind]()
+                yield from unpack(decoder, self._read, start)
+                start = decoder.unused_data.lstrip(b"\0") or self._read(CHUNK).lstrip(b"\0")
+        except ERRORS as error:
+            raise Cut(
+                Reason.ARCHIVE_DAMAGED, f"Its compressed data is damaged or cut short ({first_line(error)})."
+            ) from error

@@ -1,0 +1,163 @@
+"""Picture files without tags: PNG, JPEG and what else Pillow reads safely."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cxrscreen.imaging import codestream, colour, tones
+from cxrscreen.imaging.facts import Facts
+from cxrscreen.imaging.frame import Frame
+from cxrscreen.imaging.limits import check_size
+from cxrscreen.imaging.reasons import Reason, Rejected, first_line
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
+TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112
+_WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
+
+# Sizes are checked against limits of our own, with a reason.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module="PIL")
+
+
+class PictureFile:
+    """An opened picture file: its facts, and its frames when they are asked for. Raises Rejected."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        try:
+            self.image = Image.open(BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise Rejected(Reason.TOO_LARGE, "The picture declares more pixels than is read.") from error
+        except UnidentifiedImageError as error:
+            raise Rejected(*_unidentified(data)) from error
+        except Exception as error:
+            raise Rejected(Reason.DAMAGED, f"The picture cannot be opened ({first_line(error)}).") from error
+        if self.image.format == "TIFF" and self.image.info.get("compression") not in TIFF_COMPRESSIONS:
+            raise Rejected(Reason.UNSUPPORTED_ENCODING, f"TIFF compression {self.image.info.get('compression')}.")
+        self.kind = {"MPO": "jpeg", "JPEG2000": "jp2"}.get(self.image.format or "", (self.image.format or "").lower())
+        self.count = self._pages()
+        width, height = self.image.size
+        check_size(width, height, self.count)
+        self.facts = self._facts()
+
+    def _pages(self) -> int:
+        """Pages of a TIFF; of an animation only the first picture counts."""
+        if self.kind != "tiff":
+            return 1
+        try:
+            return int(getattr(self.image, "n_frames", 1))
+        except Exception as error:
+            raise Rejected(Reason.DAMAGED, "The pages of the TIFF cannot be counted.") from error
+
+    def check_complete(self) -> None:
+        """Raise Rejected where damage shows without decoding."""
+        if self.kind == "png":
+            _check_png(self.data)
+        elif self.kind == "jpeg":
+            codestream.check_jpeg(self.data)
+
+    def frames(self, max_side: int | None = None) -> Iterator[Frame]:
+        """The pages in order. With `max_side` a JPEG may come out smaller, but with no side under that number."""
+        self.check_complete()
+        try:
+            for index in range(self.count):
+                if index:
+                    self.image.seek(index)
+                    check_size(*self.image.size, self.count)
+                facts = self._facts()  # before a draft changes the size
+                if max_side and self.kind == "jpeg":
+                    self.image.draft(None, (max_side, max_side))
+                yield self._frame(index, facts)
+        except (Rejected, GeneratorExit):
+            raise
+        except Image.DecompressionBombError as error:
+            raise Rejected(Reason.TOO_LARGE, "The picture declares more pixels than is read.") from error
+        except MemoryError as error:
+            raise Rejected(Reason.TOO_LARGE, "The picture takes more memory than there is.") from error
+        except Exception as error:
+            raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
+
+    def _frame(self, index: int, facts: Facts) -> Frame:
+        self.image.load()
+        image = self._upright()
+        if image.mode in _WIDE:
+            wide = _sixteen_bit(np.asarray(image))
+            return Frame(index, self.count, facts, wide, tones.of_picture(wide))
+        identity = np.arange(256, dtype=np.uint8)
+        if image.mode in ("1", "L", "LA", "La"):
+            grey = np.asarray(image.getchannel(0) if image.mode != "1" else image.convert("L"))
+            return Frame(index, self.count, facts, grey, identity)
+        # Transparency is dropped: it hides no pixel of a radiograph.
+        image = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
+        step = max(1, max(image.size) // colour.SAMPLE_SIDE)
+        sample = image.resize((-(-image.width // step), -(-image.height // step)), Image.Resampling.NEAREST)
+        share = colour.coloured_share(np.asarray(sample.convert("RGB")))
+        return Frame(index, self.count, facts, np.asarray(image.convert("L")), identity, share)
+
+    def _facts(self) -> Facts:
+        mode = self.image.mode
+        wide = {"I": 32, "F": 32, "1": 1}
+        bits = 16 if mode.startswith("I;16") else wide.get(mode, 8)
+        width, height = self.image.size
+        if self._orientation() >= 5:
+            width, height = height, width
+        photometric = "grey" if mode in _WIDE or mode in ("1", "L", "LA", "La") else "colour"
+        return Facts(kind=self.kind, width=width, height=height, bits=bits, photometric=photometric)
+
+    def _orientation(self) -> int:
+        try:
+            value = self.image.getexif().get(_ORIENTATION, 1)
+            return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        except Exception:
+            return 1  # a broken EXIF block says nothing about the pixels
+
+    def _upright(self) -> Image.Image:
+        if self._orientation() == 1:
+            return self.image
+        return ImageOps.exif_transpose(self.image)
+
+
+def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
+    """Samples as uint16: as they are where they fit, else over their own range."""
+    if not np.isfinite(values).all():
+        raise Rejected(Reason.UNSUPPORTED_ENCODING, "Pixels that are not numbers.")
+    low, high = float(values.min()), float(values.max())
+    if values.dtype.kind in "iu" and low >= 0 and high <= 65535:
+        return np.ascontiguousarray(values, dtype=np.uint16)
+    share = (values.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
+    return np.rint(share * 65535).astype(np.uint16)
+
+
+def _check_png(data: bytes) -> None:
+    """Raise Rejected for a PNG that is cut short or has a wrong checksum; Pillow does not look at those of pixels."""
+    at = len(_PNG_START)
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        critical = not name[0] & 0x20
+        if critical and zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise Rejected(Reason.DAMAGED, "A checksum of the PNG is wrong.")
+        if name == b"IEND":
+            return
+        at = end + 4
+    raise Rejected(Reason.DAMAGED, "The PNG is cut short.")
+
+
+def _unidentified(data: bytes) -> tuple[Reason, str]:
+    starts = (_PNG_START, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"\0\0\0\x0cjP  ")
+    if data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return Reason.DAMAGED, "The picture's header is damaged."
+    return Reason.NO_IMAGE, "Neither DICOM nor a picture in a known format."

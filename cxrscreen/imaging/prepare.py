@@ -1,0 +1,46 @@
+"""The whole seam: from the bytes of a file to derivatives, or to the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cxrscreen.imaging import gate
+from cxrscreen.imaging.derivative import MAX_SIDE, encode
+from cxrscreen.imaging.facts import Facts
+from cxrscreen.imaging.read import open_source
+from cxrscreen.imaging.reasons import Rejected
+
+# A JPEG may be decoded at a fraction of its size, if that leaves twice the derivative's side to average over.
+DECODED_SIDE = 2 * MAX_SIDE
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Frame `index` of `count`: its facts and derivative, or why that frame is refused."""
+
+    index: int
+    count: int
+    facts: Facts | None
+    derivative: bytes | None
+    refused: Rejected | None
+
+
+def prepare(data: bytes, name: str = "") -> Iterator[Prepared]:
+    """The frames of a file in order, each decoded once and let go before the next.
+
+    Raises Rejected for the file as a whole: before the first frame where its tags or its length tell, later where
+    damage shows only then. So take what is yielded as accepted only once the iteration has ended. A frame that is
+    merely unfit, such as a blank one, is yielded with its reason and the others go on.
+    """
+    source = open_source(data)
+    source.check_complete()
+    gate.check_tags(source.facts)
+    for frame in source.frames(DECODED_SIDE):
+        display = frame.display()
+        try:
+            gate.check_pixels(frame, display)
+        except Rejected as refused:
+            yield Prepared(frame.index, frame.count, frame.facts, None, refused)
+        else:
+            yield Prepared(frame.index, frame.count, frame.facts, encode(display), None)

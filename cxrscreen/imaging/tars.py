@@ -1,0 +1,87 @@
+"""Tar archives, plain or unpacked on the way, member by member."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+from cxrscreen.imaging.contents import Found
+from cxrscreen.imaging.packing import CHUNK, Cut, Unpacked
+from cxrscreen.imaging.reasons import Reason, Rejected, first_line
+
+BLOCK = tarfile.BLOCKSIZE
+# Long names and pax headers are read whole; no writer makes larger ones.
+MAX_HEADER = 1 << 20
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file's first block is a member's header, by its checksum; old tars have no magic."""
+    if len(head) < BLOCK or not head[0]:
+        return False
+    field = head[148:156]
+    try:
+        stated = int(field.strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return stated == sum(head[:BLOCK]) - sum(field) + 8 * ord(" ")
+
+
+def contents(stream: IO[bytes] | Unpacked) -> Iterator[Found]:
+    """The members in order. Raises Cut where the archive is damaged or ends without its end mark."""
+    source = _Forward(stream)
+    try:
+        with tarfile.open(fileobj=cast(Any, source), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+            while (member := archive.next()) is not None:
+                cast(Any, archive).members.clear()  # tarfile keeps every member it has seen
+                if not member.isdir():
+                    yield _found(source, member)
+    except Cut:
+        raise
+    except (tarfile.TarError, RecursionError, ValueError, OverflowError, MemoryError, KeyError) as error:
+        raise Cut(Reason.ARCHIVE_DAMAGED, f"The tar is damaged or cut short ({first_line(error)}).") from error
+    if source.last.strip(b"\0") or len(source.last) < BLOCK:
+        # tarfile takes a missing end, or a header it cannot read, for the end.
+        raise Cut(Reason.ARCHIVE_DAMAGED, "The tar ends without its end mark: it is cut short or damaged.")
+
+
+def _found(source: _Forward, member: tarfile.TarInfo) -> Found:
+    refused = None
+    if not member.isreg():
+        refused = Rejected(Reason.LINK)
+    elif member.issparse():
+        refused = Rejected(Reason.ARCHIVE_UNSUPPORTED, "A sparse file.")
+    return Found(member.name, member.size, None, refused, lambda: _pieces(source, member))
+
+
+def _pieces(source: _Forward, member: tarfile.TarInfo) -> Iterator[bytes]:
+    source.seek(member.offset_data)
+    left = member.size
+    while left > 0:
+        piece = source.read(min(CHUNK, left))
+        if not piece:
+            raise Cut(Reason.ARCHIVE_DAMAGED, "The tar ends in the middle of a member.")
+        left -= len(piece)
+        yield piece
+
+
+class _Forward:
+    """A file for tarfile that refuses what only a hostile archive asks for: going back, and headers of gigabytes."""
+
+    def __init__(self, stream: IO[bytes] | Unpacked) -> None:
+        self._stream = stream
+        self.last = b""  # the block read last, which tells a true end from a cut
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER:
+            raise Cut(Reason.ARCHIVE_DAMAGED, "The tar has a header of an absurd size.")
+        self.last = self._stream.read(size)
+        return self.last
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, position: int) -> None:
+        if position < self._stream.tell():
+            raise Cut(Reason.ARCHIVE_DAMAGED, "The tar's headers point backwards.")
+        self._stream.seek(position)

@@ -1,0 +1,90 @@
+"""How numbers, sizes and times are written on the pages. Times are UTC everywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask import Flask
+from markupsafe import Markup, escape
+
+from cxrscreen.imaging.reasons import sentence
+from cxrscreen.tables import now
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float) -> str:
+    """Bytes for people, in powers of a thousand."""
+    place = 0
+    while count >= 1000 and place < len(UNITS) - 1:
+        count /= 1000
+        place += 1
+    return f"{count:.0f} {UNITS[place]}" if place == 0 else f"{count:.3g} {UNITS[place]}"
+
+
+def number(count: int) -> str:
+    """Thousands apart by a narrow space that does not break."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def score(value: float | None) -> str:
+    """Three decimals; a score below one is never written as 1.000, nor one above zero as 0.000."""
+    if value is None:
+        return "–"
+    if 0.9995 <= value < 1:
+        return ">0.999"
+    if 0 < value < 0.0005:
+        return "<0.001"
+    return f"{value:.3f}"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def when(moment: datetime | None) -> Markup:
+    """A time to the minute, with its second in the title."""
+    return _time(moment, f"{moment:%Y-%m-%d %H:%M}" if moment else "")
+
+
+def ago(moment: datetime | None) -> Markup:
+    """How long ago, with the time itself in the title."""
+    return _time(moment, _age(moment) if moment else "")
+
+
+def study_date(text: str | None) -> str:
+    """DICOM's DA (PS3.5, 6.2): YYYYMMDD."""
+    if text and len(text) == 8 and text.isdigit():
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    return text or ""
+
+
+def _time(moment: datetime | None, text: str) -> Markup:
+    if moment is None:
+        return Markup("–")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        f"{moment:%Y-%m-%dT%H:%M:%SZ}", f"{moment:%Y-%m-%d %H:%M:%S} UTC", escape(text)
+    )
+
+
+def _age(moment: datetime) -> str:
+    seconds = (now() - moment).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600:.0f} h ago"
+    return f"{seconds // 86400:.0f} days ago"
+
+
+def install(app: Flask) -> None:
+    for made in (size, number, score, duration, when, ago, study_date, sentence):
+        app.add_template_filter(made)

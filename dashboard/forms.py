@@ -1,0 +1,51 @@
+"""Fields of a form, read with a clear line where one is missing or too long."""
+
+from __future__ import annotations
+
+import math
+
+from flask import request
+
+from cxrscreen.errors import UsageError
+
+
+def text(name: str, *, most: int = 100, needed: bool = True) -> str:
+    """A field without the blanks around it."""
+    value = request.form.get(name, "").strip()
+    if needed and not value:
+        raise UsageError(f"The field {name!r} is empty.")
+    if len(value) > most:
+        raise UsageError(f"The field {name!r} takes at most {most} characters.")
+    return value.replace("\0", "")
+
+
+def whole(name: str) -> int | None:
+    """A whole number, or None for an empty field."""
+    value = request.form.get(name, "").strip()
+    if not value:
+        return None
+    return _whole(value)
+
+
+def query_whole(name: str) -> int | None:
+    """The same from the address."""
+    value = request.args.get(name, "").strip()
+    return _whole(value) if value else None
+
+
+def fraction(name: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(request.form.get(name, "").replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise UsageError(f"The field {name!r} takes a number from 0 to 1.")
+    return value
+
+
+def _whole(value: str) -> int:
+    # A database is never asked for a number that it cannot hold.
+    if not value.isascii() or not value.isdigit() or len(value) > 15:
+        raise UsageError(f"{value[:40]!r} is no number.")
+    return int(value)

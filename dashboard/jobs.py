@@ -1,0 +1,167 @@
+"""Jobs: the list, a job's live account, its entries, its buttons and its table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    flash,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    stream_with_context,
+    url_for,
+)
+from werkzeug.wrappers import Response as AnyResponse
+
+from cxrscreen import db, entries, jobs, queue, registry, studies
+from cxrscreen.imaging.reasons import sentence
+from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
+from dashboard import forms, identity
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+
+PAGE = 50
+ENTRIES = 100
+ACTIONS = ("pause", "resume", "cancel", "retry")
+# A cell that begins so is a formula to a spreadsheet.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@blueprint.get("")
+def index() -> str:
+    before = forms.query_whole("before")
+    with db.read() as session:
+        found = jobs.latest(session, PAGE + 1, before)
+        shown = found[:PAGE]
+        accounts = jobs.accounts(session, [job.id for job in shown])
+        people = {job.user_id: session.get(User, job.user_id) for job in shown if job.user_id}
+    return render_template(
+        "jobs.html", jobs=shown, accounts=accounts, people=people, more=len(found) > PAGE, before=before
+    )
+
+
+@blueprint.get("/<id:job_id>")
+def show(job_id: int) -> str:
+    with db.read() as session:
+        job = jobs.get(session, job_id)
+        told = _progress(session, job)
+        version = session.get_one(ModelVersion, job.model_version_id)
+        owner = session.get(User, job.user_id) if job.user_id else None
+        limit = registry.threshold(session, version.id)
+        flagged = studies.flagged_count(session, version.id, limit, state="all", job_id=job_id)
+    return render_template(
+        "job.html",
+        job=job,
+        told=told,
+        version=version,
+        owner=owner,
+        flagged=flagged,
+        threshold=limit,
+        open=job.state in jobs.OPEN,
+    )
+
+
+@blueprint.get("/<id:job_id>/progress")
+def progress(job_id: int) -> Response:
+    with db.read() as session:
+        return jsonify(_progress(session, jobs.get(session, job_id)))
+
+
+@blueprint.post("/<id:job_id>/<action>")
+def act(job_id: int, action: str) -> AnyResponse:
+    """Pause, resume, cancel or retry; what goes on wakes an ingest worker after the commit."""
+    if action not in ACTIONS:
+        abort(404)
+    me = identity.signed_in().row
+    change = entries.retry_failed if action == "retry" else getattr(jobs, action)
+    with db.write() as session:
+        jobs.get(session, job_id)
+        change(session, job_id, me)
+        session.flush()
+        session.expire_all()
+        job = jobs.get(session, job_id)
+        wakes = action in ("resume", "retry") and not job.listed and job.state in jobs.OPEN
+    if wakes:
+        queue.submit(queue.INGEST, job_id)
+    said = {"pause": "paused", "resume": "goes on", "cancel": "is cancelled", "retry": "tries again"}[action]
+    flash(f"The job {said}.", "good")
+    return redirect(url_for("jobs.show", job_id=job_id))
+
+
+@blueprint.get("/<id:job_id>/entries")
+def list_entries(job_id: int) -> str:
+    status, reason = request.args.get("status", ""), request.args.get("reason", "")
+    if status and status not in EntryStatus._value2member_map_:
+        abort(404)
+    with db.read() as session:
+        job = jobs.get(session, job_id)
+        found = entries.page(
+            session,
+            job,
+            status=EntryStatus(status) if status else None,
+            reason=reason,
+            after=forms.query_whole("after") or 0,
+            limit=ENTRIES + 1,
+        )
+        account = jobs.account(session, job_id)
+        limit = registry.threshold(session, job.model_version_id)
+    return render_template(
+        "entries.html",
+        job=job,
+        lines=found[:ENTRIES],
+        more=len(found) > ENTRIES,
+        account=account,
+        threshold=limit,
+        status=status,
+        reason=reason,
+        statuses=list(EntryStatus),
+    )
+
+
+@blueprint.get("/<id:job_id>/export.csv")
+def export(job_id: int) -> Response:
+    """The table of `screen --out`, row by row as the database gives it: memory does not grow with the job."""
+    with db.read() as session:
+        jobs.get(session, job_id)
+    return Response(
+        stream_with_context(_lines(job_id)),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="cxrscreen-job-{job_id}.csv"'},
+    )
+
+
+def _lines(job_id: int) -> Iterator[str]:
+    held = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    with db.read() as session:
+        for row in entries.rows(session, job_id):
+            if writer is None:
+                writer = csv.DictWriter(held, list(row))
+                writer.writeheader()
+            writer.writerow({name: harmless(value) for name, value in row.items()})
+            if held.tell() > 1 << 15:
+                yield held.getvalue()
+                held.seek(0)
+                held.truncate()
+    yield held.getvalue() or "file,status\r\n"
+
+
+def harmless(value: Any) -> Any:
+    """Text that a spreadsheet would run gets an apostrophe, which spreadsheets show as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _progress(session: Any, job: Job) -> dict[str, Any]:
+    told = jobs.progress(session, job)
+    told["open"] = job.state in jobs.OPEN
+    told["paused"] = job.state == JobState.PAUSED
+    told["sentences"] = {reason: sentence(reason) for reason in told["reasons"]}
+    return told

@@ -1,0 +1,147 @@
+"""Model versions: what is registered, what it can do, which one people see, and at what threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from cxrscreen import compare, db, jobs, queue, registry
+from cxrscreen.errors import NotFound
+from cxrscreen.tables import JobKind, ModelVersion, OperatingPoint, Role, User
+from dashboard import forms, identity
+from dashboard.security import needs
+
+blueprint = Blueprint("models", __name__, url_prefix="/models")
+
+HEADLINE = ("sensitivity", "specificity", "auroc", "balanced_accuracy", "accuracy")
+
+
+@blueprint.get("")
+def index() -> str:
+    with db.read() as session:
+        versions = registry.every(session)
+        limits = {version.id: registry.threshold(session, version.id) for version in versions}
+    return render_template(
+        "models.html",
+        versions=versions,
+        limits=limits,
+        headline=HEADLINE,
+        figures={version.id: dict(headline(version.record)) for version in versions},
+    )
+
+
+@blueprint.get("/<id:version_id>")
+def show(version_id: int) -> str:
+    with db.read() as session:
+        version = _get(session, version_id)
+        points = session.execute(
+            select(OperatingPoint, User.name)
+            .outerjoin(User, User.id == OperatingPoint.set_by)
+            .where(OperatingPoint.model_version_id == version_id)
+            .order_by(OperatingPoint.id.desc())
+        ).all()
+        limit = registry.threshold(session, version_id)
+    return render_template(
+        "model.html",
+        version=version,
+        record=version.record,
+        points=points,
+        threshold=limit,
+        figures=list(flat(version.record.get("figures") or {})),
+    )
+
+
+@blueprint.get("/<id:version_id>/activate")
+@needs(Role.ADMIN)
+def ask(version_id: int) -> str:
+    """What would change, before it does (law 7)."""
+    with db.read() as session:
+        version = _get(session, version_id)
+        before = registry.active(session)
+        told = compare.versions(session, before, version) if before and before.id != version.id else None
+        limit = registry.threshold(session, version_id)
+    return render_template("activate.html", version=version, before=before, told=told, threshold=limit)
+
+
+@blueprint.post("/<id:version_id>/activate")
+@needs(Role.ADMIN)
+def activate(version_id: int) -> Response:
+    with db.write() as session:
+        version = _get(session, version_id)
+        registry.activate(session, version, identity.signed_in().row)
+    flash(f"{version.name} is the active model now. Screen the archive again to score what it has not seen.", "good")
+    return redirect(url_for("models.show", version_id=version_id))
+
+
+@blueprint.post("/<id:version_id>/threshold")
+@needs(Role.ADMIN)
+def set_threshold(version_id: int) -> Response:
+    value, note = forms.fraction("threshold"), forms.text("note", most=500)
+    with db.write() as session:
+        version = _get(session, version_id)
+        registry.set_threshold(session, version, value, identity.signed_in().row, note)
+    flash(f"The threshold of {version.name} is {value:g} now.", "good")
+    return redirect(url_for("models.show", version_id=version_id))
+
+
+@blueprint.post("/<id:version_id>/rescreen")
+@needs(Role.ADMIN)
+def rescreen(version_id: int) -> Response:
+    with db.write() as session:
+        version = _get(session, version_id)
+        job = jobs.create(
+            session,
+            JobKind.RESCREEN,
+            f"Archive again with {version.name}",
+            version.id,
+            user=identity.signed_in().row,
+        )
+    queue.submit(queue.INGEST, job.id)
+    return redirect(url_for("jobs.show", job_id=job.id))
+
+
+def _get(session: Session, version_id: int) -> ModelVersion:
+    version = session.get(ModelVersion, version_id)
+    if version is None:
+        raise NotFound(f"There is no model version {version_id}.")
+    return version
+
+
+def headline(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The figures that a list has room for, by their last name; the record's own order decides between two."""
+    seen: set[str] = set()
+    for name, said in flat(record.get("figures") or {}):
+        last = name.rpartition(" · ")[2]
+        if last in HEADLINE and last not in seen:
+            seen.add(last)
+            yield last, said.partition(" ")[0]
+
+
+def flat(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Figures of any depth as lines; `{"value", "ci95"}` is one figure with its interval."""
+    for key, value in figures.items():
+        name = f"{above} · {key}" if above else str(key)
+        if isinstance(value, dict) and "value" in value:
+            interval = value.get("ci95")
+            bounds = isinstance(interval, list) and len(interval) == 2
+            yield (
+                name,
+                _figure(value["value"])
+                + (f" [{_figure(interval[0])}, {_figure(interval[1])}]" if bounds and interval else ""),
+            )
+        elif isinstance(value, dict):
+            yield from flat(value, name)
+        elif isinstance(value, int | float | str) or value is None:
+            yield name, _figure(value)
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if math.isfinite(value) else "–"
+    return "–" if value is None else str(value)

@@ -1,0 +1,155 @@
+"""One study: its pictures, why it was flagged, what people said, and the verdict form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from cxrscreen import db, entries, studies
+from cxrscreen.errors import UsageError
+from cxrscreen.tables import Image, ModelVersion, Result, Role, Verdict
+from dashboard import forms, identity, shell
+from dashboard.images import original_is_there
+from dashboard.security import needs
+from dashboard.worklist import asked
+
+blueprint = Blueprint("studies", __name__, url_prefix="/studies")
+
+COMMENT_LENGTH = 4000
+# Above this a lossless picture takes longer to send than a reader waits.
+LOSSLESS_PIXELS = 6_000_000
+FACTS = {
+    "view": "View",
+    "laterality": "Laterality",
+    "modality": "Modality",
+    "body_part": "Body part",
+    "kind": "File",
+    "bits": "Bits",
+    "photometric": "Photometric",
+}
+
+
+@dataclass(frozen=True)
+class Why:
+    """What a model version said of an image, in the order people read it."""
+
+    classes: list[tuple[str, float]]
+    subclasses: list[tuple[str, float]]
+
+
+@blueprint.get("/<id:study_id>")
+def show(study_id: int) -> str:
+    state, job_id = asked()
+    version = shell.in_use()
+    with db.read() as session:
+        study = studies.get(session, study_id)
+        pictures = studies.images(session, study_id, version.id if version else None)
+        image, result = _chosen(pictures, forms.query_whole("image"))
+        record = session.get_one(ModelVersion, version.id).record if version else {}
+        before, after = _around(session, study_id, state, job_id)
+        given = studies.reviews(session, study_id)
+        answers = studies.answers(session, study_id)
+        following = studies.images(session, after, version.id) if after and version else []
+    return render_template(
+        "study.html",
+        study=study,
+        pictures=pictures,
+        image=image,
+        result=result,
+        there=image is not None and original_is_there(image),
+        kind=_kind(image),
+        next_picture=_picture_url(_chosen(following, None)[0]),
+        facts=_facts(image),
+        why=_why(record, result) if result else None,
+        positive=record.get("positive"),
+        version=version,
+        answers=answers,
+        reviews=given,
+        current=next((review for review, _ in given if review.superseded_at is None), None),
+        verdicts=list(Verdict),
+        state=state,
+        job_id=job_id,
+        before=before,
+        after=after,
+        comment_length=COMMENT_LENGTH,
+    )
+
+
+@blueprint.post("/<id:study_id>/review")
+@needs(Role.READER)
+def review(study_id: int) -> Response:
+    """Write a verdict over the one that was seen, and go on to the next open case."""
+    said = forms.text("verdict", most=20)
+    if said not in Verdict._value2member_map_:
+        raise UsageError(f"A verdict is one of {', '.join(Verdict)}.")
+    comment = forms.text("comment", most=COMMENT_LENGTH, needed=False)
+    seen, shown = forms.whole("seen"), forms.whole("model")
+    _, job_id = asked()
+    with db.write() as session:
+        study = studies.get(session, study_id)
+        model = session.get(ModelVersion, shown) if shown is not None else None
+        studies.review(
+            session, study, identity.signed_in().row, Verdict(said), comment, model.id if model else None, seen
+        )
+        # Read inside the same transaction: the case just closed must not come back as the next one.
+        session.flush()
+        before, after = _around(session, study_id, "open", job_id)
+    flash(f"{study.label}: {said}.", "good")
+    onward = after or before
+    if onward is None:
+        flash("That was the last open study of this list.", "note")
+        return redirect(url_for("worklist.index", job=job_id))
+    return redirect(url_for("studies.show", study_id=onward, job=job_id))
+
+
+def _around(session: Session, study_id: int, state: str, job_id: int | None) -> tuple[int | None, int | None]:
+    version = shell.in_use()
+    if version is None:
+        return None, None
+    return studies.neighbours(session, version.id, version.threshold, study_id, state=state, job_id=job_id)
+
+
+def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:
+    """The picture that is shown large: the one asked for, else the one that scored highest."""
+    if not pictures:
+        return None, None
+    for image, result in pictures:
+        if image.id == wanted:
+            return image, result
+    return max(pictures, key=lambda pair: (pair[1].score if pair[1] else -1.0, -pair[0].id))
+
+
+def _why(record: dict[str, Any], result: Result) -> Why:
+    by_class = entries.class_probabilities(record, result)
+    return Why(
+        classes=sorted(by_class.items(), key=lambda item: -item[1]),
+        subclasses=sorted(
+            ((name, float(value)) for name, value in result.probabilities.items()), key=lambda item: -item[1]
+        ),
+    )
+
+
+def _facts(image: Image | None) -> list[tuple[str, str]]:
+    if image is None:
+        return []
+    told = [(title, str(image.facts[key])) for key, title in FACTS.items() if image.facts.get(key) not in (None, "")]
+    age = image.facts.get("age_years")
+    if age is not None:
+        # Ages from 90 on are one group in the facts.
+        told.append(("Age", "90 or more" if age >= 90 else f"{age:.0f}" if age >= 2 else f"{age:.1f}"))
+    return [*told, ("Size", f"{image.width} × {image.height}")]
+
+
+def _kind(image: Image | None) -> str:
+    return "png" if image is not None and image.width * image.height <= LOSSLESS_PIXELS else "jpg"
+
+
+def _picture_url(image: Image | None) -> str:
+    """The address of the large picture, where there is one to be had."""
+    if image is None or not original_is_there(image):
+        return ""
+    return url_for("images.picture", image_id=image.id, kind=_kind(image))

@@ -1,0 +1,72 @@
+"""How the parts do: heartbeats of the workers, what waits, the store, the disk; and /healthz for a supervisor."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from datetime import timedelta
+
+from flask import Blueprint, Response, jsonify, render_template
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from cxrscreen import batches, blobs, db, queue
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import User, Worker
+
+blueprint = Blueprint("system", __name__)
+
+QUIET = timedelta(seconds=60)  # a heartbeat this old is a worker that may be gone
+
+log = logging.getLogger(__name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> tuple[Response, int]:
+    """200 where the database answers and has its tables, else 503. Says nothing to strangers but that."""
+    try:
+        with db.read() as session:
+            session.scalar(select(User.id).limit(1))
+    except (SQLAlchemyError, OSError) as error:
+        log.error("The database does not answer: %s", error)
+        return jsonify(status="down", database=False), 503
+    return jsonify(status="ok", database=True), 200
+
+
+@blueprint.get("/system")
+def index() -> str:
+    settings = get_settings()
+    with db.read() as session:
+        workers = list(session.scalars(select(Worker).order_by(Worker.role, Worker.name)))
+        moment = db.clock(session)
+        open_batches = batches.open_count(session)
+        database = session.get_bind().dialect.name
+    answers = queue.answers()
+    disk = shutil.disk_usage(settings.data_dir) if settings.data_dir.exists() else None
+    return render_template(
+        "system.html",
+        workers=workers,
+        quiet={worker.name for worker in workers if moment - worker.seen_at > QUIET},
+        roles={worker.role for worker in workers if moment - worker.seen_at <= QUIET},
+        open_batches=open_batches,
+        database={"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(database, database),
+        broker=answers,
+        waiting={name: queue.length(task) for name, task in _QUEUES.items()} if answers else {},
+        store=_store_state(),
+        disk=disk,
+    )
+
+
+_QUEUES = {"ingest": queue.INGEST, "screen": queue.SCREEN, "control": queue.SWEEP}
+
+
+def _store_state() -> str:
+    """Where the store is, and whether it answers; object stores fail in ways of their own, so all are told alike."""
+    kind = "on this disk" if get_settings().store.startswith("file:") else get_settings().store.partition(":")[0]
+    try:
+        store = blobs.store()
+        store.exists("models", "0" * 64)
+    except Exception as error:
+        log.warning("The store does not answer: %s", error)
+        return f"does not answer ({kind})"
+    return f"answers ({kind})"

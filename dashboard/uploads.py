@@ -1,0 +1,122 @@
+"""Bring pictures in: upload archives, files or folders, or name a folder that the server can see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import cast
+
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from werkzeug.datastructures import FileStorage
+from werkzeug.wrappers import Response
+
+from cxrscreen import blobs, db, jobs, queue, registry
+from cxrscreen.errors import UsageError
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import JobKind, Upload
+from dashboard import forms, identity
+from dashboard.errors import wants_json
+from dashboard.receiving import Growing
+
+blueprint = Blueprint("uploads", __name__)
+
+LONGEST_NAME = 200
+LONGEST_PATH = 1000
+
+
+@blueprint.get("/uploads")
+def index() -> str:
+    settings = get_settings()
+    return render_template("uploads.html", roots=settings.allowed_roots, most_bytes=int(settings.max_upload_gb * 1e9))
+
+
+@blueprint.post("/uploads")
+def receive() -> Response:
+    """Take what came in one form as one job. The bytes are in the upload folder already, hashed on their way."""
+    parts = [part for part in request.files.getlist("files") if part.filename]
+    if not parts:
+        raise UsageError("No file was chosen.")
+    if all(_stream(part).size == 0 for part in parts):
+        raise UsageError("The file is empty: it has no bytes." if len(parts) == 1 else "All of these files are empty.")
+    labels = distinct([safe_name(part.filename or "") for part in parts])
+    title = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
+    store = blobs.store()
+    for part in parts:
+        stream = _stream(part)
+        store.put_file("uploads", stream.path, stream.sha256)
+    me = identity.signed_in()
+    with db.write() as session:
+        rows = [
+            Upload(user_id=me.row.id, name=part.filename or "", size=_stream(part).size, sha256=_stream(part).sha256)
+            for part in parts
+        ]
+        session.add_all(rows)
+        session.flush()
+        job = jobs.create(
+            session,
+            JobKind.UPLOAD,
+            title,
+            registry.need_active(session).id,
+            sources=[{"upload": row.id, "label": label} for row, label in zip(rows, labels, strict=True)],
+            user=me.row,
+        )
+    return _begun(job.id)
+
+
+@blueprint.post("/uploads/folder")
+def folder() -> Response:
+    path = forms.text("path", most=4000)
+    real = jobs.allowed_folder(path)
+    label = path.rstrip("/") or "/"
+    with db.write() as session:
+        job = jobs.create(
+            session,
+            JobKind.FOLDER,
+            label,
+            registry.need_active(session).id,
+            sources=[{"path": str(real), "label": label}],
+            user=identity.signed_in().row,
+        )
+    return _begun(job.id)
+
+
+def _begun(job_id: int) -> Response:
+    """The job is committed: wake a worker and show it."""
+    queue.submit(queue.INGEST, job_id)
+    url = url_for("jobs.show", job_id=job_id)
+    if wants_json():
+        return jsonify(job=job_id, url=url)
+    return redirect(url)
+
+
+def _stream(part: FileStorage) -> Growing:
+    return cast(Growing, part.stream)
+
+
+def safe_name(name: str) -> str:
+    """A name for people and for entries: no way up or out, no control characters, of bounded length.
+
+    A dropped folder gives its files' names with their folders, which are kept.
+    """
+    parts = []
+    for part in name.replace("\\", "/").split("/"):
+        clean = "".join(letter for letter in part if letter.isprintable()).strip()
+        if clean not in ("", ".", ".."):
+            parts.append(clean if len(clean) <= LONGEST_NAME else clean[:90] + "…" + clean[-90:])
+    whole = "/".join(parts) or "unnamed"
+    return whole if len(whole) <= LONGEST_PATH else "…" + whole[1 - LONGEST_PATH :]
+
+
+def distinct(names: list[str]) -> list[str]:
+    """Each name once: the second of a kind gets a number, because an entry is known by its name."""
+    taken = set(names)
+    count: Counter[str] = Counter()
+    made = []
+    for name in names:
+        count[name] += 1
+        fresh = name
+        while count[name] > 1 and fresh in taken:
+            fresh = f"{name} ({count[name]})"
+            count[name] += fresh in taken
+        taken.add(fresh)
+        made.append(fresh)
+    return made

@@ -1,0 +1,51 @@
+"""timm, imported so that it also works beside a CPU-only torch. Nobody else here imports timm or torchvision.
+
+PyPI's torchvision is compiled against the CUDA build of torch; beside a CPU-only one its operators cannot load, and
+the import then fails with "operator torchvision::nms does not exist", since it describes two operators that nobody
+defined. timm needs the import, and nothing here calls those two: so their schemas are defined first, without a body.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+
+def operators_load() -> bool:
+    """Whether torchvision's compiled operators can be loaded; found out without importing torchvision."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return True  # no torchvision at all: its own ImportError says so best
+    library = next(Path(spec.origin).parent.glob("_C*.so"), None)
+    try:
+        if library is not None:
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+    except OSError:
+        return False
+    return library is not None
+
+
+def _define_schemas() -> torch.library.Library | None:
+    if operators_load():
+        return None
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for schema in SCHEMAS:
+        library.define(schema)  # type: ignore[no-untyped-call]
+    return library
+
+
+# The definitions live as long as this object.
+_LIBRARY = _define_schemas()
+
+import timm  # noqa: E402
+from timm.models import group_parameters  # noqa: E402
+from timm.utils.model_ema import ModelEmaV3  # noqa: E402
+
+__all__ = ["ModelEmaV3", "group_parameters", "timm"]

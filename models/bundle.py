@@ -1,0 +1,225 @@
+"""A trained model in a folder: `bundle.json` says what it is, `model.safetensors` holds its numbers.
+
+Loading runs no code.
+The record's fields are a contract: the registry, the pages and the reports read them without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from cxrscreen.imaging import PREPROCESSING
+from models.compose import Composition
+from models.device import pick_device
+from models.errors import BundleError, OptionsInvalid
+from models.explain import has_map, local_evidence, pack, to_heat
+from models.images import Pixels, normalise, stack
+from models.likeness import Likeness
+from models.transfer import Network, channels_last
+
+__all__ = ["FORMAT", "BundleError", "Predictions", "Screener", "load", "save"]
+
+FORMAT = "cxrscreen-bundle/1"
+RECORD, WEIGHTS = "bundle.json", "model.safetensors"
+# Pictures in one forward pass.
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N pictures. `score` is P(positive class); `distance` is None without a gate."""
+
+    subclass_p: npt.NDArray[np.float32]  # [N, S]
+    class_p: npt.NDArray[np.float32]  # [N, C]
+    score: npt.NDArray[np.float32]  # [N]
+    label: list[str]
+    subclass: list[str]
+    distance: npt.NDArray[np.float32] | None  # [N]
+    heat: list[bytes | None]
+
+
+class Screener:
+    """A bundle, ready to screen. Each picture's answer depends on that picture alone, whatever it is batched with."""
+
+    def __init__(self, record: dict[str, Any], network: Network, likeness: Likeness | None) -> None:
+        self.record = record
+        self.composition = _composition(record)
+        self.network = channels_last(network.eval())
+        self.likeness = likeness
+        self.device = next(network.parameters()).device
+        self.mapped = has_map(network, int(record["input_size"]))
+
+    def predict(self, images: Sequence[Pixels]) -> Predictions:
+        """Screen derivatives, uint8 (H, W) of any size, as cxrscreen.imaging.decode gives them."""
+        return self.predict_inputs(stack(images, int(self.record["input_size"])))
+
+    @torch.no_grad()
+    def predict_inputs(self, inputs: torch.Tensor) -> Predictions:
+        """The same of pictures that are already inputs, uint8 [N, 1, S, S]."""
+        record, members = self.record, self.composition.members(self.record["positive"])
+        temperature = float(record["temperature"])
+        p: list[torch.Tensor] = []
+        pooled: list[torch.Tensor] = []
+        heat: list[bytes | None] = []
+        for chunk in torch.split(inputs, CHUNK):
+            x = normalise(chunk, record["mean"], record["std"]).to(self.device)
+            features, flat = self.network.features(x)
+            pooled.append(flat.cpu())
+            p.append((self.network.head(flat) / temperature).softmax(dim=1).cpu())
+            if self.mapped:
+                evidence = local_evidence(features, self.network.head, members, temperature)
+                heat += [pack(one) for one in to_heat(evidence, record["heat_scale"])]
+            else:
+                heat += [None] * len(chunk)
+        subclass_p = torch.cat(p).numpy() if p else np.zeros((0, len(self.composition.subclasses)), np.float32)
+        class_p = self.composition.probabilities(subclass_p)
+        label, subclass = self.composition.decide(subclass_p)
+        distance = None
+        if self.likeness is not None:
+            distance = np.zeros(0, np.float32)
+            if pooled:
+                distance = self.likeness.distance(torch.cat(pooled).numpy())
+        score = class_p[:, self.composition.classes.index(record["positive"])]
+        return Predictions(subclass_p, class_p, score, label, subclass, distance, heat)
+
+    def unlike(self, distance: float) -> bool:
+        """Whether a picture at this distance is unlike anything seen in training, and so gets no score."""
+        limit = self.record["distance_limit"]
+        return limit is not None and distance > limit
+
+
+def save(folder: Path, record: Mapping[str, Any], network: Network, likeness: Likeness | None,
+         more: Mapping[str, npt.NDArray[Any]]) -> Path:  # fmt: skip
+    """Write a bundle; the record comes last, so a folder with a record is whole. Equal models give equal bytes.
+
+    `record` is everything but `format` and `weights`; `more` are further arrays that are kept beside the weights.
+    """
+    tensors = {f"network.{name}": tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    if likeness is not None:
+        tensors |= {f"likeness.{name}": torch.from_numpy(a) for name, a in likeness.to_arrays().items()}
+    tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in more.items()}
+    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    whole = {"format": FORMAT, **record, "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()}}
+    text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    for name, content in ((WEIGHTS, data), (RECORD, text.encode())):
+        fresh = folder / f".{name}.new"
+        fresh.write_bytes(content)
+        fresh.replace(folder / name)
+    return folder
+
+
+def load(folder: Path, device: str = "cpu") -> Screener:
+    """Read a bundle. Raises BundleError with one line that says what is wrong with it."""
+    record = _read_record(folder)
+    tensors = _read_weights(folder, record)
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "likeness": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    try:
+        network = Network(str(record["backbone"]), len(record["subclasses"]))
+    except OptionsInvalid as error:
+        raise BundleError(f"The bundle {folder} cannot be built: {error}") from None
+    _fill(folder, network, parts["network"])
+    likeness = None
+    if record["distance_limit"] is not None:
+        try:
+            arrays = {name: tensor.float().numpy() for name, tensor in parts["likeness"].items()}
+            likeness = Likeness.from_arrays(arrays)
+        except (KeyError, ValueError) as error:
+            raise BundleError(f"The bundle {folder} has a distance limit but no whole gate: {error}.") from None
+        if likeness.mean.shape[0] != network.head.in_features:
+            raise BundleError(f"The bundle {folder} has a distance gate of another network.")
+    return Screener(record, network.to(pick_device(device)), likeness)
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "backbone": str, "classes": list, "subclasses": list, "positive": str, "input_size": int,
+    "mean": (int, float), "std": (int, float), "preprocessing": str, "threshold": (int, float),
+    "temperature": (int, float), "heat_scale": (int, float), "distance_limit": (int, float, type(None)),
+    "phantom": bool, "weights": dict,
+}  # fmt: skip
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    if not path.is_file():
+        raise BundleError(f"{folder} is no bundle: it has no {RECORD}.")
+    try:
+        record = json.loads(path.read_bytes(), parse_constant=_refuse)
+    except ValueError as error:
+        raise BundleError(f"{path} is not the JSON of a bundle: {error}.") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else None
+        raise BundleError(f"The bundle {folder} has format {found!r}; this program reads {FORMAT!r}.")
+    for name, kind in _KINDS.items():
+        if name not in record:
+            raise BundleError(f"{path} lacks {name}.")
+        if not isinstance(record[name], kind) or (isinstance(record[name], bool) and kind is not bool):
+            raise BundleError(f"{path}: {name} is {record[name]!r}, which cannot be.")
+    if record["preprocessing"] != PREPROCESSING:
+        raise BundleError(
+            f"The bundle {folder} was trained on pixels prepared by {record['preprocessing']!r}; "
+            f"this program prepares them by {PREPROCESSING!r}."
+        )
+    if not all(record[name] > 0 for name in ("std", "temperature", "heat_scale")):
+        raise BundleError(f"{path}: std, temperature and heat_scale are above 0.")
+    if not 8 <= record["input_size"] <= 4096:
+        raise BundleError(f"{path}: input_size is between 8 and 4096, not {record['input_size']}.")
+    try:
+        composition = _composition(record)
+        composition.members(record["positive"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: classes and subclasses do not fit together: {error}.") from None
+    return record
+
+
+def _read_weights(folder: Path, record: dict[str, Any]) -> dict[str, torch.Tensor]:
+    name = str(record["weights"].get("file"))
+    path = folder / name
+    if Path(name).name != name or not path.is_file():
+        raise BundleError(f"The bundle {folder} has no weights file {name}.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != record["weights"].get("sha256"):
+        raise BundleError(f"{path} is not the file that {RECORD} names: its SHA-256 differs.")
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BundleError(f"{path} is no safetensors file: {error}.") from None
+
+
+def _fill(folder: Path, network: Network, given: dict[str, torch.Tensor]) -> None:
+    own = network.state_dict()
+    if odd := sorted(own.keys() ^ given.keys()):
+        side = "lacks" if odd[0] in own else "has no place for"
+        raise BundleError(f"The bundle {folder} does not hold a {network.backbone}: it {side} {odd[0]}.")
+    for name, tensor in own.items():
+        if given[name].shape != tensor.shape:
+            raise BundleError(
+                f"The bundle {folder} does not hold a {network.backbone}: {name} is {tuple(given[name].shape)}, "
+                f"not {tuple(tensor.shape)}."
+            )
+    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in given.items()})
+
+
+def _composition(record: Mapping[str, Any]) -> Composition:
+    classes = tuple(record["classes"])
+    parents = tuple(classes.index(one["class"]) for one in record["subclasses"])
+    return Composition(classes, tuple(one["name"] for one in record["subclasses"]), parents)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")

@@ -1,0 +1,220 @@
+"""The estimator that joins the stages: decompose, transfer, compose (DeTraC)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.validation import check_is_fitted
+
+from models.calibrate import softmax
+from models.checkpoint import Checkpoint
+from models.compose import Composition
+from models.decompose import ClassDecomposer
+from models.errors import OptionsInvalid
+from models.images import grey_statistics, normalise, stack
+from models.loop import Progress, Stage, Task, Tell, phases_of
+from models.recipes import Schedule, resolve
+from models.transfer import TUNINGS, Network, layer_groups, load_weights
+
+Images = torch.Tensor | Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
+
+
+def _silent(_: Progress) -> None:
+    pass
+
+
+class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Stage 1 trains the backbone on the classes; its features are decomposed; stage 2 transfers it to the subclasses.
+
+    Pictures are uint8 (H, W) of any size, or a tensor [N, 1, S, S] that is already the network's input. Parameters are
+    those of TrainOptions; None means what the recipe says. `k` is what ClassDecomposer takes; `positive` is the class
+    whose AUROC is told during training, the first one when None.
+
+    Attributes: classes_, composition_, decomposer_, network_, features_ [N, D] of the training pictures in stage 1,
+    subclass_labels_ [N], mean_, std_, recipe_, log_ (a row for each epoch).
+    """
+
+    def __init__(
+        self,
+        recipe: str = "best",
+        backbone: str = "",
+        tuning: str = "deep",
+        k: str | int | Mapping[str, int] | None = None,
+        epochs: int | None = None,
+        size: int | None = None,
+        batch: int | None = None,
+        lr: float | None = None,
+        pretrained: bool = False,
+        weights: Path | None = None,
+        random_state: int = 0,
+        device: str = "cpu",
+        positive: str | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.backbone = backbone
+        self.tuning = tuning
+        self.k = k
+        self.epochs = epochs
+        self.size = size
+        self.batch = batch
+        self.lr = lr
+        self.pretrained = pretrained
+        self.weights = weights
+        self.random_state = random_state
+        self.device = device
+        self.positive = positive
+
+    def fit(
+        self,
+        X: Images,
+        y: Sequence[str] | npt.NDArray[Any],
+        groups: Sequence[str] | None = None,
+        validation: tuple[Images, Sequence[str] | npt.NDArray[Any]] | None = None,
+        tell: Tell = _silent,
+        checkpoint: Checkpoint | None = None,
+    ) -> Self:
+        """Train on pictures and class labels. Without `validation` a seventh is kept aside, whole `groups` together.
+
+        Raises OptionsInvalid, WeightsInvalid or TrainingFailed, each with one line.
+        """
+        if self.tuning not in TUNINGS:
+            raise OptionsInvalid(f"There is no tuning {self.tuning!r}; there are {', '.join(TUNINGS)}.")
+        self.recipe_ = resolve(self.recipe, self.get_params())
+        inputs, labels = self._inputs(X), np.asarray(y)
+        if validation is None:
+            kept, aside = _keep_aside(labels, groups, self.random_state)
+            validation = inputs[aside], labels[aside]
+            inputs, labels = inputs[kept], labels[kept]
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        val_inputs = self._inputs(validation[0])
+        if unknown := set(np.unique(validation[1])) - set(self.classes_):
+            raise OptionsInvalid(f"Validation has a class that training lacks: {', '.join(sorted(unknown))}.")
+        val_targets = np.searchsorted(self.classes_, np.asarray(validation[1]))
+        self.decomposer_ = ClassDecomposer(self.recipe_.k, random_state=self.random_state)
+        self.decomposer_.check(labels)
+        self.mean_, self.std_ = grey_statistics(inputs)
+        self.log_: list[dict[str, Any]] = []
+
+        def task(subclass: npt.NDArray[np.int64], parent: npt.NDArray[np.int64]) -> Task:
+            positive = int(np.flatnonzero(self.classes_ == (self.positive or self.classes_[0]))[0])
+            return Task(
+                inputs, torch.from_numpy(subclass), torch.from_numpy(parent),
+                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_,
+            )  # fmt: skip
+
+        devices = list(range(torch.cuda.device_count())) if self.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.random_state)
+            whole = np.arange(len(self.classes_))
+            network = self._begin(len(self.classes_))
+            self._stage("backbone", network, task(targets, whole), self.recipe_.backbone_stage, tell, checkpoint)
+            tell(Progress("decompose", 0, 1))
+            self.features_ = self._features(network, inputs)
+            self.subclass_labels_ = self.decomposer_.fit_predict(self.features_, self.classes_[targets])
+            tell(Progress("decompose", 1, 1))
+            torch.manual_seed(self.random_state + 1)
+            if self.recipe_.restart:
+                network = self._begin(len(self.decomposer_.subclasses_))
+            else:
+                network.split_head(torch.from_numpy(self.decomposer_.parent_))
+            subtask = task(self.subclass_labels_, self.decomposer_.parent_)
+            self._stage("transfer", network, subtask, self.recipe_.transfer_stage, tell, checkpoint)
+        self.network_ = network.eval()
+        self.composition_ = Composition(
+            tuple(str(label) for label in self.classes_),
+            tuple(self.decomposer_.subclasses_),
+            tuple(int(i) for i in self.decomposer_.parent_),
+        )
+        return self
+
+    def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
+        """Subclass logits [N, S], in float32."""
+        return self._forward(X)[1]
+
+    def predict_subclass_proba(self, X: Images) -> npt.NDArray[np.float64]:
+        """Subclass probabilities [N, S]."""
+        return softmax(self.decision_function(X))
+
+    def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:
+        """Composed class probabilities [N, C], columns as in `classes_`."""
+        subclass_p = self.predict_subclass_proba(X)
+        return self.composition_.probabilities(subclass_p)
+
+    def predict(self, X: Images) -> npt.NDArray[Any]:
+        """The class of the largest composed probability."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def embed(self, X: Images) -> npt.NDArray[np.float32]:
+        """Pooled features [N, D] of the final network."""
+        return self._forward(X)[0]
+
+    def _inputs(self, X: Images) -> torch.Tensor:
+        if isinstance(X, torch.Tensor):
+            return X
+        return stack(list(X), self.recipe_.size)
+
+    def _begin(self, outputs: int) -> Network:
+        network = Network(
+            self.recipe_.backbone,
+            outputs,
+            pretrained=self.pretrained,
+            drop_path=self.recipe_.backbone_stage.drop_path,
+        )
+        if self.weights is not None:
+            load_weights(network, Path(self.weights))
+        return network
+
+    def _stage(
+        self, name: str, network: Network, task: Task, schedule: Schedule, tell: Tell, checkpoint: Checkpoint | None
+    ) -> None:
+        # From scratch there is nothing to keep: the tuning says what stage 2 may change of stage 1, and what stage 1
+        # may change of weights that were brought along.
+        brought = self.pretrained or self.weights is not None
+        tuning = self.tuning if name == "transfer" or brought else "deep"
+        phases = phases_of(tuning, len(layer_groups(network)), schedule.epochs)
+        stage = Stage(
+            name, network, task, schedule, phases,
+            seed=self.random_state, device=torch.device(self.device), tell=tell, checkpoint=checkpoint,
+        )  # fmt: skip
+        self.log_ += stage.run()
+
+    @torch.no_grad()
+    def _features(self, network: Network, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
+        network.eval()
+        parts = [
+            network.features(normalise(chunk, self.mean_, self.std_).to(self.device))[1].cpu()
+            for chunk in torch.split(inputs, 64)
+        ]
+        return np.asarray(torch.cat(parts).numpy())
+
+    @torch.no_grad()
+    def _forward(self, X: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        check_is_fitted(self)
+        pooled = self._features(self.network_, self._inputs(X))
+        logits = self.network_.head(torch.from_numpy(pooled).to(self.device))
+        return pooled, np.asarray(logits.cpu().numpy())
+
+    def settings(self) -> dict[str, Any]:
+        """What made this model, as JSON can hold it."""
+        return asdict(self.recipe_) | {"tuning": self.tuning, "seed": self.random_state}
+
+
+def _keep_aside(
+    labels: npt.NDArray[Any], groups: Sequence[str] | None, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    own = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    folds = min(7, len(np.unique(own)), int(np.unique(labels, return_counts=True)[1].min()))
+    if folds < 2:
+        raise OptionsInvalid("A class has one picture or one patient; two are needed, one of them for validation.")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    kept, aside = next(splitter.split(np.zeros(len(labels)), labels, own))
+    return kept, aside

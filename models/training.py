@@ -1,0 +1,187 @@
+"""From an INDEX to a bundle."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrscreen.imaging import PREPROCESSING
+from models import bundle
+from models.calibrate import fit_temperature, fit_threshold, softmax
+from models.checkpoint import Checkpoint
+from models.data import CLASSES, POSITIVE, Index, read_index, require_trainable
+from models.detrac import DeTraC
+from models.device import pick_device, torch_threads
+from models.errors import ModelsError, OptionsInvalid
+from models.explain import fit_scale
+from models.images import normalise
+from models.likeness import Likeness
+from models.loading import Loaded, load
+from models.loop import Progress, Tell
+from models.metrics import auroc, balanced_accuracy
+from models.recipes import TrainOptions, resolve
+
+__all__ = ["Progress", "TrainOptions", "train"]
+
+# A picture is refused only when it lies this much farther from every subclass than any training or validation picture.
+GENEROUS = 1.5
+LOG = "log.csv"
+
+
+def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda _: None) -> Path:
+    """Train on an index and write the bundle to `out`; answers `out`.
+
+    Interrupted, it leaves `out/checkpoint`, and the same call goes on from there. The old bundle in `out` stays until
+    the new one is whole. Beside the bundle stands `log.csv`, a row for each epoch. Nothing written holds a date, so
+    that two equal trainings on one machine are equal byte by byte.
+    Raises IndexInvalid, OptionsInvalid, WeightsInvalid or TrainingFailed, each with one line.
+    """
+    if not 0 < options.sensitivity <= 1:
+        raise OptionsInvalid(f"The target sensitivity lies between 0 and 1, not at {options.sensitivity}.")
+    recipe = resolve(options.recipe, asdict(options))
+    device = pick_device(options.device)
+    _require_free(out)
+    read = read_index(index, options.seed)
+    require_trainable(read)
+    with torch_threads(options.threads):
+        loaded = load(
+            read.split("train", "val", "test"),
+            recipe.size,
+            progress=lambda n, of: progress(Progress("images", n, of)),
+        )
+        settings = {name: value for name, value in asdict(options).items() if name not in ("threads", "name")}
+        checkpoint = Checkpoint(out / "checkpoint", {**settings, "data": loaded.fingerprint()})
+        estimator = DeTraC(
+            recipe=options.recipe,
+            backbone=options.backbone,
+            tuning=options.tuning,
+            k=options.k,
+            epochs=options.epochs,
+            size=options.size,
+            batch=options.batch,
+            lr=options.lr,
+            pretrained=options.pretrained,
+            weights=options.weights,
+            random_state=options.seed,
+            device=str(device),
+            positive=POSITIVE,
+        )
+        learn, judge = loaded.split("train"), loaded.split("val")
+        try:
+            estimator.fit(
+                learn.inputs,
+                _names(learn),
+                validation=(judge.inputs, _names(judge)),
+                tell=progress,
+                checkpoint=checkpoint,
+            )
+        except ModelsError:
+            checkpoint.remove()  # going on from there would only end there again
+            raise
+        progress(Progress("calibrate", 0, 1))
+        record, likeness = _judge(estimator, learn, judge, options)
+        record |= _describe(read, loaded, estimator, options)
+        more = {f"decompose.{name}": array for name, array in estimator.decomposer_.to_arrays().items()}
+        _write_log(out, estimator.log_)
+        bundle.save(out, record, estimator.network_, likeness, more)
+    checkpoint.remove()
+    progress(Progress("calibrate", 1, 1, val=record["figures"]["val"]))
+    return out
+
+
+def _judge(estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOptions) -> tuple[dict[str, Any], Likeness]:
+    """Temperature, threshold and figures from validation; the distance gate from training, its limit from both."""
+    composition = estimator.composition_
+    truth = judge.labels.numpy()
+    logits = estimator.decision_function(judge.inputs)
+    temperature = fit_temperature(logits, truth, composition)
+    class_p = composition.probabilities(softmax(logits, temperature))
+    positive = truth == CLASSES.index(POSITIVE)
+    score = class_p[:, CLASSES.index(POSITIVE)]
+    threshold = fit_threshold(score, positive, options.sensitivity)
+    known = estimator.embed(learn.inputs)
+    likeness = Likeness.fit(known, estimator.subclass_labels_)
+    seen = np.concatenate([likeness.distance(known), likeness.distance(estimator.embed(judge.inputs))])
+    answer = class_p.argmax(axis=1)
+    weight = np.ones(len(truth))
+    area = auroc(positive, score)
+    figures = {
+        "n": len(truth),
+        "accuracy": float((answer == truth).mean()),
+        "balanced_accuracy": balanced_accuracy(truth, answer, weight) or 0.0,
+        "auroc": math.nan if area is None else area,
+        "sensitivity": float((score[positive] >= threshold).mean()),
+        "specificity": float((score[~positive] < threshold).mean()),
+    }
+    sick = normalise(judge.inputs[positive], estimator.mean_, estimator.std_)
+    record = {
+        "threshold": threshold,
+        "temperature": temperature,
+        "heat_scale": fit_scale(estimator.network_, sick, composition.members(POSITIVE), temperature),
+        "distance_limit": round(float(seen.max()) * GENEROUS, 4),
+        "figures": {"val": {name: round(value, 4) for name, value in figures.items()}},
+    }
+    return record, likeness
+
+
+def _describe(read: Index, loaded: Loaded, estimator: DeTraC, options: TrainOptions) -> dict[str, Any]:
+    fingerprint = loaded.fingerprint()
+    decomposer, recipe = estimator.decomposer_, estimator.recipe_
+    sizes = np.bincount(estimator.subclass_labels_, minlength=len(decomposer.subclasses_))
+    kind = "phantom" if options.phantom else "detrac"
+    return {
+        "name": options.name or f"{kind}-{recipe.backbone}-{fingerprint[:8]}-s{options.seed}",
+        # No date: it would make two equal trainings differ. The registry notes when a model came.
+        "created": None,
+        "backbone": recipe.backbone,
+        "pretrained": options.pretrained,
+        "classes": list(CLASSES),
+        "subclasses": [
+            {"name": name, "class": CLASSES[parent], "n": int(n)}
+            for name, parent, n in zip(decomposer.subclasses_, decomposer.parent_, sizes, strict=True)
+        ],
+        "k": decomposer.k_,
+        "positive": POSITIVE,
+        "input_size": recipe.size,
+        "mean": estimator.mean_,
+        "std": estimator.std_,
+        "preprocessing": PREPROCESSING,
+        "phantom": options.phantom,
+        "data": {
+            "fingerprint": fingerprint,
+            "n": len(loaded.rows),
+            "sources": dict(sorted(Counter(row.source for row in loaded.rows).items())),
+            "splits": read.counts(),
+            "split_seed": read.split_seed,
+        },
+        "recipe": {
+            **estimator.settings(),
+            "sensitivity": options.sensitivity,
+            "weights": options.weights and options.weights.name,
+        },
+    }
+
+
+def _names(loaded: Loaded) -> list[str]:
+    return [row.label for row in loaded.rows]
+
+
+def _require_free(out: Path) -> None:
+    """OUT is new, empty, a bundle (which is replaced) or an interrupted training (which goes on); else an error."""
+    if out.exists() and not out.is_dir():
+        raise OptionsInvalid(f"{out} is a file; --out names a folder.")
+    if out.is_dir() and any(out.iterdir()) and not any((out / n).exists() for n in (bundle.RECORD, "checkpoint")):
+        raise OptionsInvalid(f"{out} holds something else than a bundle; name a new or an empty folder.")
+
+
+def _write_log(out: Path, log: list[dict[str, Any]]) -> None:
+    with (out / LOG).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(log[0]))
+        writer.writeheader()
+        writer.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in log)

@@ -1,0 +1,175 @@
+"""Transfer: a timm network with a head over the classes of the day, and how much of it may learn.
+
+shallow   only the head; everything else, batch statistics included, stays as it is.
+fine      layers are released step by step from the head down, as long as validation improves.
+deep      everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models._torchvision import group_parameters, timm
+from models.errors import OptionsInvalid, WeightsInvalid
+
+TUNINGS = ("shallow", "fine", "deep")
+
+
+class Network(nn.Module):
+    """A backbone [N, 1, S, S] -> map [N, C, h, w] -> pooled [N, D] -> logits [N, K]."""
+
+    def __init__(self, backbone: str, outputs: int, *, pretrained: bool = False, drop_path: float = 0.0) -> None:
+        super().__init__()
+        # timm also takes names with a prefix, which fetch from elsewhere; only its own list is meant here.
+        if not timm.is_model(backbone):
+            near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "resnet18, regnetx_004"
+            raise OptionsInvalid(f"timm has no network {backbone!r}; it has for example {near}.")
+        options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+        try:
+            self.body: nn.Module = timm.create_model(
+                backbone, pretrained=pretrained, in_chans=1, num_classes=outputs, **options
+            )
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise OptionsInvalid(f"timm cannot make {backbone!r} with one channel: {_line(error)}") from None
+        except OSError as error:  # the hub cannot be reached
+            raise WeightsInvalid(
+                f"The pretrained weights of {backbone!r} cannot be fetched: {_line(error)} "
+                "Bring them as a file with --weights."
+            ) from None
+        self.backbone = backbone
+        if not isinstance(self.head, nn.Linear) or self.head.bias is None:
+            raise OptionsInvalid(f"{backbone!r} does not end in one linear layer, which the subclasses need.")
+
+    @property
+    def head(self) -> nn.Linear:
+        return cast(nn.Linear, self.body.get_classifier())  # type: ignore[operator]
+
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last map and what the head sees of it, pooled [N, D]."""
+        features = self.body.forward_features(x)  # type: ignore[operator]
+        return features, self.body.forward_head(features, pre_logits=True)  # type: ignore[operator]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.head(self.features(x)[1]))
+
+    def split_head(self, parent: torch.Tensor) -> None:
+        """A new last layer over subclasses, `parent` [K] naming the class of each.
+
+        Each subclass begins as its class did, its bias less the logarithm of the number of siblings: so the composed
+        answer begins where the classes' answer ended, and nothing has to be learnt twice.
+        """
+        weight, bias = self.head.weight.detach().clone(), self.head.bias.detach().clone()
+        self.body.reset_classifier(len(parent))  # type: ignore[operator]
+        self.head.to(weight.device)
+        with torch.no_grad():
+            self.head.weight.copy_(weight[parent])
+            self.head.bias.copy_(bias[parent] - torch.bincount(parent)[parent].log())
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Read a state dict (safetensors, or torch's format without code) into the body; the head is left out.
+
+    Raises WeightsInvalid when the file is of another network. Three-channel first layers are summed to one.
+    """
+    state = _read_state(path)
+    own = network.body.state_dict()
+    head = _head_keys(network)
+    taken: dict[str, torch.Tensor] = {}
+    for name, tensor in own.items():
+        if name in head:
+            continue
+        if name not in state:
+            raise WeightsInvalid(f"{path} is of another network than {network.backbone}: it has no {name}.")
+        given = state[name]
+        if given.ndim == 4 and tensor.ndim == 4 and given.shape[1] == 3 and tensor.shape[1] == 1:
+            given = given.sum(dim=1, keepdim=True)
+        if given.shape != tensor.shape:
+            raise WeightsInvalid(
+                f"{path} is of another network than {network.backbone}: {name} is {tuple(given.shape)}, "
+                f"not {tuple(tensor.shape)}."
+            )
+        taken[name] = given
+    network.body.load_state_dict(taken, strict=False)
+
+
+def release(network: Network, groups: int | None) -> None:
+    """Let the head and the last `groups` layer groups learn; None releases everything, 0 only the head."""
+    ordered = layer_groups(network)
+    released = ordered if groups is None else ordered[len(ordered) - groups :]
+    free = _head_keys(network).union(*released)
+    for name, parameter in network.body.named_parameters():
+        parameter.requires_grad_(name in free)
+
+
+def layer_groups(network: Network) -> list[list[str]]:
+    """Names of the body's parameters in groups from the input up, without the head, as timm groups them."""
+    matcher = network.body.group_matcher(coarse=True)  # type: ignore[operator]
+    head = _head_keys(network)
+    grouped = group_parameters(network.body, matcher)
+    ordered = [[name for name in names if name not in head] for _, names in sorted(grouped.items())]
+    return [names for names in ordered if names]
+
+
+def channels_last(network: Network) -> Network:
+    """The same network with its pictures' channels innermost in memory, which the processors' kernels prefer."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def train_mode(network: Network) -> None:
+    """Training mode, except that batch statistics of frozen layers stay as they are."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
+
+
+def _head_keys(network: Network) -> set[str]:
+    head = network.head
+    prefix = next(name for name, module in network.body.named_modules() if module is head)
+    return {f"{prefix}.{name}" for name in head.state_dict()}
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise WeightsInvalid(f"There is no weights file {path}.")
+    readers: list[Callable[[Path], object]] = [
+        safetensors.torch.load_file,
+        lambda file: torch.load(file, map_location="cpu", weights_only=True),
+    ]
+    if path.suffix != ".safetensors":
+        readers.reverse()
+    state: object = None
+    for read in readers:
+        try:
+            state = read(path)
+            break
+        except Exception as error:  # each format has its own errors; the last one is told
+            reason = _line(error)
+    else:
+        raise WeightsInvalid(f"{path} holds no weights, neither safetensors nor torch's own format: {reason}")
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsInvalid(f"{path} holds no state dict of tensors.")
+    # A bundle's own file names its parts; its network may start another training.
+    prefixes = ("network.body.", "module.", "body.")
+    return {_strip(str(name), prefixes): tensor for name, tensor in state.items()}
+
+
+def _strip(name: str, prefixes: tuple[str, ...]) -> str:
+    for prefix in prefixes:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,233 @@
+"""What holds for every page: who may see it, which headers it carries, that no markup runs, how errors look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import seed
+from dashboard_fixtures import Site, done_job, ramp, scored, stored_image
+from werkzeug.routing import Rule
+
+import dashboard
+from cxrscreen import db
+from cxrscreen.settings import Settings
+from cxrscreen.tables import Result, Schedule
+from dashboard import create_app, security
+
+TEMPLATES = sorted((Path(dashboard.__file__).parent / "templates").glob("*.html"))
+NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz"}
+
+
+@pytest.fixture
+def full(site: Site) -> Site:
+    """A site with something behind each address, under number 1."""
+    with db.write() as session:
+        image = stored_image(session, ramp())
+        assert image.id == 1
+        heat = bytes((2, 2, 0, 90, 180, 255))
+        session.add(Result(image_id=1, model_version_id=site.model_id, **{**seed.result(0.9), "heat": heat}))
+        job = done_job(session, site.model_id)
+        assert job.id == 1
+        scored(session, "case", [0.8, 0.7], site.model_id, job)
+        session.add(Schedule(name="Nightly", at="22:00", timezone="Europe/Minsk", enabled=True))
+    return site
+
+
+def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
+    for rule in site.app.url_map.iter_rules():
+        if rule.methods and method in rule.methods and rule.endpoint != "static":
+            url = str(rule)
+            for pattern, value in (
+                (r"<any\(png,jpg\):kind>", "png"),
+                (r"<any\(in,out\):way>", "out"),
+                (r"<id:\w+>", "1"),
+                (r"<token>", "x"),
+                (r"<action>", "pause"),
+            ):
+                url = re.sub(pattern, value, url)
+            assert "<" not in url, f"give {rule} a value here"
+            yield rule, url
+
+
+def test_every_page_answers_and_carries_the_headers(full: Site) -> None:
+    browser = full.browser("admin")
+    seen = 0
+    for _, url in addresses(full, "GET"):
+        answer = browser.get(url)
+        assert answer.status_code in (200, 302), (url, answer.status_code)
+        assert answer.headers["Content-Security-Policy"] == security.POLICY
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer.headers["Cache-Control"] in ("no-store", "private, no-cache"), url
+        seen += 1
+    assert seen > 20
+    assert "unsafe" not in security.POLICY and "*" not in security.POLICY
+    for url in ("/static/cxrscreen.css", "/nowhere"):
+        assert browser.get(url).headers["Content-Security-Policy"] == security.POLICY
+
+
+def test_every_page_says_what_it_is_not_and_the_phantom_model_is_named(full: Site) -> None:
+    browser = full.browser("admin")
+    pages = 0
+    for _, url in addresses(full, "GET"):
+        answer = browser.get(url)
+        if answer.mimetype == "text/html" and answer.status_code == 200:
+            assert "Decision support for research and triage, not a medical device." in answer.text, url
+            if url not in NO_SIGN_IN:
+                assert "trained on synthetic phantoms: for demonstration only" in answer.text, url
+            pages += 1
+    assert pages > 14
+
+
+def test_strangers_see_nothing_but_the_door(full: Site) -> None:
+    stranger = full.browser()
+    for _, url in addresses(full, "GET"):
+        answer = stranger.get(url)
+        if url in NO_SIGN_IN:
+            assert answer.status_code == 200
+        else:
+            assert (answer.status_code, answer.location.partition("?")[0]) == (302, "/sign-in"), url
+            told = stranger.get(url, headers={"Accept": "application/json"})
+            assert told.status_code == 401 and told.json == {"error": "Your session ended; sign in again."}
+    for _, url in addresses(full, "POST"):
+        if url not in NO_SIGN_IN:
+            assert stranger.client.post(url).status_code == 302, url
+
+
+def test_each_role_may_do_its_own_and_no_more(full: Site) -> None:
+    admins = {
+        "/people",
+        "/people/1/role",
+        "/people/1/out",
+        "/people/1/link",
+        "/audit",
+        "/models/1/activate",
+        "/models/1/threshold",
+        "/models/1/rescreen",
+    }
+    for name, forbidden in (("operator", {*admins, "/studies/1/review"}), ("reader", admins)):
+        browser = full.browser(name)
+        token = browser.token()
+        refused = {url for _, url in addresses(full, "GET") if browser.get(url).status_code == 403}
+        for _, url in addresses(full, "POST"):
+            # A link that does not exist is refused to everybody, and signing out would end the test.
+            if url not in ("/enter/x", "/sign-out"):
+                answer = browser.client.post(url, data={"csrf_token": token})
+                refused |= {url} if answer.status_code == 403 else set()
+        assert refused == forbidden
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_no_template_has_code_or_style_in_its_markup(template: Path) -> None:
+    text = template.read_text()
+    assert not re.search(r"<style|<link[^>]+https?:|@import", text)
+    assert not re.search(r"\sstyle\s*=", text)
+    assert not re.search(r"\son[a-z]+\s*=\s*[\"']", text)
+    assert not re.search(r"javascript:", text)
+    assert not re.search(r"\|\s*safe\b|autoescape", text)
+    for tag in re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL):
+        assert not tag.strip()
+    assert not re.search(r"(src|href|action)=[\"']https?:", text)
+
+
+def test_nothing_of_ours_is_fetched_from_elsewhere() -> None:
+    for path in (Path(dashboard.__file__).parent / "static").rglob("*.*"):
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|//cdn|eval\(|innerHTML|new Function", text), path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/studies/999",
+        "/jobs/999",
+        "/jobs/999/progress",
+        "/jobs/999/entries",
+        "/jobs/999/export.csv",
+        "/models/999",
+        "/models/999/activate",
+        "/images/999/picture.png",
+        "/images/999/thumb.jpg",
+        "/images/999/heat.png",
+        "/images/1/picture.gif",
+        "/studies/99999999999999999999999999",
+        "/studies/-1",
+        "/worklist?state=strange",
+        "/worklist?job=999",
+        "/jobs/1/entries?status=strange",
+        "/nowhere",
+    ],
+)
+def test_what_is_not_there_is_a_clear_page(full: Site, url: str) -> None:
+    answer = full.browser("admin").get(url)
+    assert answer.status_code == 404
+    assert 'id="error"' in answer.text and "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "url", ["/worklist?after=x", "/worklist?after=nan,1", "/worklist?after=0.5,-3", "/jobs?before=x"]
+)
+def test_an_address_that_makes_no_sense_is_a_clear_page(full: Site, url: str) -> None:
+    assert full.browser("reader").get(url).status_code == 400
+
+
+def test_errors_are_json_to_those_who_ask_for_it(full: Site) -> None:
+    answer = full.browser("reader").get("/jobs/999/progress", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json) == (404, {"error": "There is no job 999."})
+    assert full.browser("reader").client.delete("/jobs").status_code == 405
+
+
+def test_an_unexpected_error_shows_no_insides(full: Site) -> None:
+    def fail() -> str:
+        raise RuntimeError("the secret inside")
+
+    full.app.add_url_rule("/fails", "fails", fail)
+    answer = full.browser("reader").get("/fails")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text and "Traceback" not in answer.text
+    assert answer.headers["Content-Security-Policy"] == security.POLICY
+
+
+def test_health_follows_the_database(full: Site, configure: Callable[..., Settings], tmp_path: Path) -> None:
+    answer = full.browser().get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok", "database": True})
+    configure(database_url=f"sqlite:///{tmp_path}/no/such/folder.db")
+    answer = full.browser().get("/healthz")
+    assert (answer.status_code, answer.json) == (503, {"status": "down", "database": False})
+    page = full.browser().get("/sign-in")
+    assert page.status_code == 200
+
+
+def test_a_database_that_is_gone_is_a_page_and_not_a_traceback(
+    full: Site, configure: Callable[..., Settings], tmp_path: Path
+) -> None:
+    browser = full.browser("reader")
+    configure(database_url=f"sqlite:///{tmp_path}/no/such/folder.db")
+    answer = browser.get("/worklist")
+    assert answer.status_code == 503
+    assert "The database does not answer" in answer.text
+
+
+def test_proxies_are_believed_only_when_there_are_any(full: Site, configure: Callable[..., Settings]) -> None:
+    forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+
+    def link() -> str:
+        browser = full.browser("admin")
+        data = {"csrf_token": browser.token()}
+        headers = {**forwarded, "Referer": "https://evil.example/people"}
+        return browser.client.post("/people/1/link", data=data, headers=headers).text
+
+    assert "http://localhost/enter/" in link()
+    configure(trusted_proxies=1)
+    full.app = create_app()
+    assert "https://evil.example/enter/" in link()
+
+
+def test_a_form_is_no_way_to_send_a_gigabyte(full: Site) -> None:
+    browser = full.browser("reader")
+    answer = browser.client.post("/sign-out", data={"csrf_token": "x" * (2 << 20)})
+    assert answer.status_code == 413

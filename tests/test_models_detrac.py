@@ -1,0 +1,135 @@
+"""The estimator that joins decompose, transfer and compose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from models import recipes
+from models.augment import NONE
+from models.detrac import DeTraC
+from models.errors import OptionsInvalid
+from models.loop import Progress
+
+LABELS = ("covid", "normal", "pneumonia")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A recipe of seconds, through the same door as the real ones."""
+    plain = recipes.Schedule(epochs=6, lr=2e-3, batch=8, keep="last", augmentation=replace(NONE, flip=True))
+    recipe = recipes.Recipe("quick", "resnet10t", 32, 2, plain, replace(plain, epochs=3, lr=5e-4))
+    monkeypatch.setitem(recipes.RECIPES, "quick", recipe)
+
+
+def pictures(n: int, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """The class is where the bright bar lies."""
+    chance = np.random.default_rng(seed)
+    X, y = [], []
+    for i in range(n):
+        x = chance.integers(40, 120, size=(40, 48), dtype=np.uint8)
+        x[13 * (i % 3) : 13 * (i % 3) + 12, 6:42] = 230
+        X.append(x)
+        y.append(LABELS[i % 3])
+    return X, np.array(y)
+
+
+def fit(**options) -> DeTraC:
+    X, y = pictures(48)
+    validation = options.pop("validation", pictures(12, seed=1))
+    extra = {name: options.pop(name) for name in ("tell", "groups") if name in options}
+    return DeTraC("quick", **options).fit(X, y, validation=validation, **extra)
+
+
+def test_it_learns_and_composes():
+    fitted = fit()
+    X, y = pictures(30, seed=2)
+    assert fitted.score(X, y) > 0.9
+    assert fitted.classes_.tolist() == list(LABELS)
+    assert fitted.composition_.subclasses == tuple(f"{label}-{i}" for label in LABELS for i in (1, 2))
+    p, sub = fitted.predict_proba(X), fitted.predict_subclass_proba(X)
+    np.testing.assert_allclose(p, sub.reshape(30, 3, 2).sum(axis=2), atol=1e-6)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_model():
+    one, other = fit(random_state=4), fit(random_state=4)
+    mine, theirs = one.network_.state_dict(), other.network_.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_torchs_own_generator_is_left_alone():
+    torch.manual_seed(11)
+    wanted = torch.rand(3)
+    torch.manual_seed(11)
+    fit()
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_validation_has_no_part_in_decomposition_or_scaling():
+    one, other = fit(), fit(validation=pictures(12, seed=9))
+    assert (one.mean_, one.std_) == (other.mean_, other.std_)
+    arrays = other.decomposer_.to_arrays()
+    assert all(np.array_equal(a, arrays[name]) for name, a in one.decomposer_.to_arrays().items())
+    assert len(one.subclass_labels_) == 48
+
+
+@pytest.mark.parametrize(("tuning", "moved"), [("shallow", False), ("deep", True)])
+def test_a_shallow_transfer_leaves_the_features_as_they_were(tuning, moved):
+    fitted = fit(tuning=tuning, epochs=4)
+    after = fitted.embed(pictures(48)[0])
+    assert np.allclose(after, fitted.features_, atol=1e-5) != moved
+
+
+def test_a_fine_transfer_releases_layers_and_keeps_the_best():
+    fitted = fit(tuning="fine", epochs=9)
+    losses = [row["val_loss"] for row in fitted.log_ if row["stage"] == "transfer"]
+    X, y = pictures(12, seed=1)
+    p = fitted.predict_proba(X)[np.arange(12), np.searchsorted(fitted.classes_, y)]
+    # Training judges in its own, coarser precision.
+    assert -np.log(p).mean() == pytest.approx(min(losses), abs=0.02)
+
+
+def test_without_validation_whole_groups_are_kept_aside():
+    X, y = pictures(48)
+    told: list[Progress] = []
+    fitted = DeTraC("quick", epochs=2).fit(X, y, groups=[str(i // 8) for i in range(48)], tell=told.append)
+    assert len(fitted.subclass_labels_) == 40
+    assert [p.stage for p in told] == ["backbone", "decompose", "decompose", "transfer"]
+
+
+def test_scikit_learn_conventions():
+    made = DeTraC("quick", k=3, random_state=1)
+    assert clone(made).get_params() == made.get_params()
+    with pytest.raises(NotFittedError):
+        made.predict(pictures(3)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"k": 17}, "k = 17 is larger than class covid, which has 16"),
+        ({"tuning": "wide"}, "no tuning 'wide'"),
+        ({"recipe": "secret"}, "no recipe 'secret'"),
+        ({"epochs": 1}, "epochs must be at least 2"),
+        ({"lr": -1.0}, "lr must be above 0"),
+        ({"backbone": "resnetty"}, "no network 'resnetty'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(options, words):
+    X, y = pictures(48)
+    told: list[Progress] = []
+    with pytest.raises(OptionsInvalid, match=words):
+        DeTraC(**{"recipe": "quick", **options}).fit(X, y, validation=pictures(12), tell=told.append)
+    assert not told
+
+
+def test_one_picture_of_a_class_cannot_be_kept_aside():
+    X, y = pictures(7)
+    with pytest.raises(OptionsInvalid, match="one picture or one patient"):
+        DeTraC("quick").fit(X[:4], y[:4])
