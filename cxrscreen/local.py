@@ -79,7 +79,12 @@ class Stack:
         with (self.logs / "supervisord.out").open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cxrscreen.child", str(self.run / "supervisord.pid"), *supervisord],
-                env={**os.environ, "CXRSCREEN_DATA_DIR": str(self.settings.data_dir.absolute())},
+                env={
+                    **os.environ,
+                    "CXRSCREEN_DATA_DIR": str(self.settings.data_dir.absolute()),
+                    # Threads of OpenMP that spin while they wait take the cores from the other programs.
+                    "OMP_WAIT_POLICY": "PASSIVE",
+                },
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -66,6 +66,11 @@ def study_date(text: str | None) -> str:
     return text or ""
 
 
+def isolated(text: str) -> str:
+    """For plain text where no <bdi> can stand: a name that turns the direction of writing turns only itself."""
+    return f"\u2068{text}\u2069"
+
+
 def _time(moment: datetime | None, text: str) -> Markup:
     if moment is None:
         return Markup("–")
@@ -86,5 +91,5 @@ def _age(moment: datetime) -> str:
 
 
 def install(app: Flask) -> None:
-    for made in (size, number, score, duration, when, ago, study_date, sentence):
+    for made in (size, number, score, duration, when, ago, study_date, isolated, sentence):
         app.add_template_filter(made)

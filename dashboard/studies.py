@@ -13,6 +13,7 @@ from cxrscreen import db, entries, studies
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Image, ModelVersion, Result, Role, Verdict
 from dashboard import forms, identity, shell
+from dashboard.filters import isolated
 from dashboard.images import original_is_there
 from dashboard.security import needs
 from dashboard.worklist import asked
@@ -98,7 +99,7 @@ def review(study_id: int) -> Response:
         # Read inside the same transaction: the case just closed must not come back as the next one.
         session.flush()
         before, after = _around(session, study_id, "open", job_id)
-    flash(f"{study.label}: {said}.", "good")
+    flash(f"{isolated(study.label)}: {said}.", "good")
     onward = after or before
     if onward is None:
         flash("That was the last open study of this list.", "note")

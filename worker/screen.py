@@ -104,8 +104,8 @@ def _answer(work: Work) -> list[Answer]:
 @lru_cache(maxsize=2)
 def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
-    if threads := get_settings().torch_threads:
-        torch.set_num_threads(threads)
+    # Decoding, ingest and the pages want a core too; threads of PyTorch that wait for one another cost more than they give.
+    torch.set_num_threads(get_settings().torch_threads or max(1, (os.cpu_count() or 2) - 1))
     try:
         return bundle.load(folder, device=device)
     except bundle.BundleError as error:

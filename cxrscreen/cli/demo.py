@@ -86,7 +86,8 @@ def demo(leave: bool, port: int) -> None:
 def _train(index: Path, target: Path) -> Path:
     from models.recipes import TrainOptions  # torch takes seconds to import; `cxrscreen --help` need not wait for it
 
-    return run_training(index, target, TrainOptions(recipe="phantom", phantom=True, seed=SEED))
+    # The network is small: a second thread gains nothing, and on a busy machine the two wait for each other.
+    return run_training(index, target, TrainOptions(recipe="phantom", phantom=True, seed=SEED, threads=1))
 
 
 def _own_folder() -> Settings:
