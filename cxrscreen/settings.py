@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(60, ge=2, description="how long a claim holds unless it is renewed")
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
-    torch_threads: int = Field(0, ge=0, description="threads of PyTorch while it screens; 0: one fewer than there are cores")
+    torch_threads: int = Field(
+        0, ge=0, description="threads of PyTorch while it screens; 0: one fewer than there are cores"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     batches_per_process: int = Field(
         2000, ge=1, description="a screening worker leaves after this many batches and is started again"

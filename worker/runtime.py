@@ -40,11 +40,11 @@ def stopping() -> bool:
 
 
 def watch_signals() -> None:
-    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    @signals.worker_shutting_down.connect(weak=False)
     def _parent_stops(**_: Any) -> None:
         _stop[0] = 1
 
-    @signals.worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
+    @signals.worker_process_init.connect(weak=False)
     def _fresh_process(**_: Any) -> None:
         global _boot
         _boot = os.urandom(3).hex()
@@ -52,7 +52,7 @@ def watch_signals() -> None:
         db.get_engine().dispose(close=False)
         Heartbeat("ingest").start()
 
-    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    @signals.worker_ready.connect(weak=False)
     def _ready(sender: Any, **_: Any) -> None:
         if type(sender.pool).__module__.endswith(".solo"):
             SCREENING.start()

@@ -104,7 +104,7 @@ def _answer(work: Work) -> list[Answer]:
 @lru_cache(maxsize=2)
 def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
-    # Decoding, ingest and the pages want a core too; threads of PyTorch that wait for one another cost more than they give.
+    # Decoding, ingest and the pages want a core too; threads that wait for one another cost more than they give.
     torch.set_num_threads(get_settings().torch_threads or max(1, (os.cpu_count() or 2) - 1))
     try:
         return bundle.load(folder, device=device)
@@ -151,7 +151,7 @@ def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -
     answers = []
     for row, (image, _) in enumerate(ready):
         distance = None if said.distance is None else float(said.distance[row])
-        if screener.unlike(distance):
+        if distance is not None and screener.unlike(distance):
             answers.append(Answer(image.id, reason=Reason.UNLIKE_TRAINING, detail=f"distance {distance:.2f}"))
             continue
         result: dict[str, Any] = {

@@ -8,22 +8,22 @@ from worker import ingest, nightly, screen, sweep
 app = queue.app()
 
 
-@app.task(name=queue.INGEST)  # type: ignore[untyped-decorator]
+@app.task(name=queue.INGEST)
 def ingest_job(job_id: int) -> None:
     ingest.run(job_id)
 
 
-@app.task(name=queue.SCREEN)  # type: ignore[untyped-decorator]
+@app.task(name=queue.SCREEN)
 def screen_batch(_batch_id: int) -> None:
     """The id says that there is work; which batch is most urgent the database decides."""
     screen.run()
 
 
-@app.task(name=queue.SWEEP)  # type: ignore[untyped-decorator]
+@app.task(name=queue.SWEEP)
 def sweep_up() -> None:
     sweep.run()
 
 
-@app.task(name=queue.NIGHTLY)  # type: ignore[untyped-decorator]
+@app.task(name=queue.NIGHTLY)
 def open_nights() -> None:
     nightly.run()

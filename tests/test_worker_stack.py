@@ -1,0 +1,217 @@
+"""The embedded stack with real processes: kills, repeats, an emptied broker, a second model version."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from PIL import Image as Picture
+from sqlalchemy import func, select
+from stack_fixtures import add_job, register, run_cli, train_phantom, wait_until_ended
+
+from cxrscreen import db, jobs, local, queue, registry, studies
+from cxrscreen.imaging import phantoms
+from cxrscreen.imaging.reasons import Reason
+from cxrscreen.settings import Settings, get_settings
+from cxrscreen.tables import Entry, EntryStatus, Image, JobKind, JobState, ModelVersion, Rejection, Result, Worker
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sixty pictures."""
+    folder = tmp_path_factory.mktemp("night")
+    for n in range(60):
+        kind = ("normal", "pneumonia", "covid")[n % 3]
+        Picture.fromarray(phantoms.phantom(kind, seed=n, side=160)).save(folder / f"{n:03}.png")
+    return folder
+
+
+def pid_of(role: str) -> int:
+    until = time.monotonic() + 30
+    while (pid := local.read_pid(get_settings().run_dir.absolute(), role)) is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return pid
+
+
+def results() -> dict[int, int]:
+    """How many results each image has."""
+    with db.read() as session:
+        rows = session.execute(select(Image.id, func.count(Result.id)).outerjoin(Result).group_by(Image.id))
+        return {row[0]: row[1] for row in rows}
+
+
+def scored_at_least(count: int) -> Callable[[], bool]:
+    def enough() -> bool:
+        with db.read() as session:
+            return (session.scalar(select(func.count()).select_from(Result)) or 0) >= count
+
+    return enough
+
+
+def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.05)
+
+
+def test_a_screening_worker_is_killed_in_the_middle(stack: local.Stack, night: Path) -> None:
+    job = add_job(JobKind.FOLDER, night)
+    killed = []
+    for count in (4, 16, 28):
+        wait(scored_at_least(count))
+        killed.append(pid_of("screen"))
+        os.kill(killed[-1], signal.SIGKILL)
+        wait(lambda: pid_of("screen") not in killed)
+    account = wait_until_ended(job.id)
+    assert account == jobs.Account(scored=60)
+    assert set(results().values()) == {1} and len(results()) == 60
+    assert len(set(killed)) == 3
+
+
+def test_every_process_is_killed_and_redis_is_emptied(stack: local.Stack, night: Path) -> None:
+    job = add_job(JobKind.FOLDER, night)
+    wait(scored_at_least(4))
+    with redis.Redis.from_url(get_settings().broker) as client:
+        client.flushall()
+    for role in ("ingest", "web", "beat", "redis"):
+        os.kill(pid_of(role), signal.SIGKILL)
+    assert wait_until_ended(job.id) == jobs.Account(scored=60)
+    assert set(results().values()) == {1}
+
+
+def test_an_image_that_ends_its_worker_is_set_aside(
+    configure: Callable[..., Settings], stacked: Settings, phantom_bundle: Path, night: Path
+) -> None:
+    import hashlib
+
+    deadly = night / "007.png"
+    settings = configure(deadly_sha256=hashlib.sha256(deadly.read_bytes()).hexdigest(), lease_seconds=2, batch_size=8)
+    register(phantom_bundle)
+    # It is deadly to the screening worker alone: the ingest has seen it before the hook was set.
+    with _running(configure(deadly_sha256="", batch_size=8), ("redis", "ingest", "beat")):
+        job = add_job(JobKind.FOLDER, night)
+        wait(lambda: _listed(job.id))
+    configure(deadly_sha256=settings.deadly_sha256)
+    with _running(get_settings(), local.WITHOUT_PAGES):
+        account = wait_until_ended(job.id, 200)
+    assert account == jobs.Account(scored=59, failed=1, reasons={Reason.QUARANTINED: 1})
+    with db.read() as session:
+        name = session.scalar(select(Entry.name).join(Rejection, Rejection.entry_id == Entry.id))
+    assert name and name.endswith("007.png")
+
+
+class _running:
+    def __init__(self, settings: Settings, roles: tuple[str, ...]) -> None:
+        self.stack = local.Stack(settings, roles)
+
+    def __enter__(self) -> local.Stack:
+        self.stack.start()
+        self.stack.wait_ready()
+        return self.stack
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.stop()
+
+
+def _listed(job_id: int) -> bool:
+    with db.read() as session:
+        return jobs.get(session, job_id).listed
+
+
+def test_a_second_version_scores_the_archive_again(
+    stack: local.Stack, night: Path, tmp_path: Path, phantom_archive: Path
+) -> None:
+    for source in (night, phantom_archive):
+        wait_until_ended(add_job(JobKind.FOLDER, source).id)
+    with db.read() as session:
+        first = registry.need_active(session)
+    second = register(train_phantom(tmp_path, seed=2), activate=False)
+    with db.read() as session:
+        assert registry.need_active(session).id == first.id, "a new version changes nothing by itself"
+    done = run_cli("models", "activate", second.name)
+    assert done.returncode == 0, done.stderr
+    done = run_cli("rescreen", "--out", str(tmp_path / "again.csv"))
+    assert done.returncode == 0, done.stderr
+    assert set(results().values()) == {2}
+    with db.read() as session:
+        limit = registry.threshold(session, second.id)
+        lines = studies.worklist(session, second.id, limit, state="all", limit=500)
+        assert lines and {line.result.model_version_id for line in lines} == {second.id}
+        assert [line.result.score for line in lines] == sorted((line.result.score for line in lines), reverse=True)
+    assert len((tmp_path / "again.csv").read_text().splitlines()) == 1 + len(results())
+    once_more = run_cli("rescreen", "--json")
+    assert '"found": 0' in once_more.stdout, "nothing is left to score"
+
+
+def test_a_plain_sigterm_ends_the_worker_after_its_batch(stack: local.Stack, night: Path) -> None:
+    job = add_job(JobKind.FOLDER, night)
+    wait(scored_at_least(4))
+    before = pid_of("screen")
+    os.kill(before, signal.SIGTERM)
+    assert wait_until_ended(job.id) == jobs.Account(scored=60)
+    with db.read() as session:
+        assert session.scalar(select(func.max(Entry.attempts))) == 1
+        assert pid_of("screen") != before
+        assert session.scalar(select(func.count()).select_from(Worker).where(Worker.role == "screen")) == 2
+
+
+def test_cancel_pause_and_resume_while_it_runs(stack: local.Stack, night: Path) -> None:
+    job = add_job(JobKind.FOLDER, night)
+    wait(scored_at_least(4))
+    with db.write() as session:
+        jobs.pause(session, job.id, "a test")
+    time.sleep(1)
+    with db.read() as session:
+        before = jobs.account(session, job.id)
+    time.sleep(1.5)
+    with db.read() as session:
+        assert jobs.account(session, job.id) == before
+    with db.write() as session:
+        jobs.resume(session, job.id, "a test")
+    queue.submit(queue.INGEST, job.id)
+    assert wait_until_ended(job.id) == jobs.Account(scored=60)
+    with db.write() as session:
+        version = registry.need_active(session)
+        again = jobs.create(session, JobKind.RESCREEN, "again", version.id)
+        jobs.cancel(session, again.id, "a test")
+    with db.read() as session:
+        assert jobs.get(session, again.id).state == JobState.CANCELLED
+
+
+@pytest.fixture
+def lone_stack(stacked: Settings, phantom_bundle: Path) -> Iterator[local.Stack]:
+    register(phantom_bundle)
+    running = local.Stack(stacked, ("redis", "screen", "beat"))
+    running.start()
+    running.wait_ready()
+    yield running
+    running.stop()
+
+
+def test_a_killed_supervisor_takes_its_programs_along(lone_stack: local.Stack) -> None:
+    pids = [pid_of(role) for role in lone_stack.roles]
+    assert lone_stack._process is not None
+    os.kill(lone_stack._process.pid, signal.SIGKILL)
+
+    def gone() -> bool:
+        return not any(local._runs_ours(pid) for pid in pids)
+
+    wait(gone, 90)
+
+
+def test_status_words_cover_what_entries_can_be() -> None:
+    assert {status.value for status in EntryStatus} == set(jobs.Account.__dataclass_fields__) - {"reasons"}
+
+
+def test_one_model_version_is_active(stack: local.Stack) -> None:
+    with db.read() as session:
+        assert session.scalar(select(func.count()).where(ModelVersion.state == "active")) == 1
