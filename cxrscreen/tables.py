@@ -270,6 +270,7 @@ class Image(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), index=True)
     sha256: Mapped[str] = mapped_column(String(64))  # of the file the frame stands in
     frame: Mapped[int] = mapped_column(default=0)
+    frames: Mapped[int] = mapped_column(default=1)  # of the file, those that were refused too
     name: Mapped[str] = mapped_column(Text)  # of the entry that brought it first
     path: Mapped[str | None] = mapped_column(Text)  # a file of a server folder that was not copied
     derivative: Mapped[str] = mapped_column(String(64))  # SHA-256 of the small 8-bit picture in the store

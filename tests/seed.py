@@ -61,7 +61,15 @@ def images(session: Session, count: int, prefix: str = "image") -> list[Image]:
         session.add(study)
         session.flush()
         image = Image(
-            study_id=study.id, sha256=sha256, frame=0, name=name, derivative=sha256, width=512, height=512, facts={}
+            study_id=study.id,
+            sha256=sha256,
+            frame=0,
+            frames=1,
+            name=name,
+            derivative=sha256,
+            width=512,
+            height=512,
+            facts={},
         )
         session.add(image)
         made.append(image)

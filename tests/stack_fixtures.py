@@ -29,8 +29,10 @@ def train_phantom(folder: Path, seed: int) -> Path:
     from models.recipes import TrainOptions
     from models.training import train
 
-    index = phantoms.write_index(folder / "train", per_class=16, seed=seed, side=128)
-    options = TrainOptions(recipe="phantom", phantom=True, epochs=6, size=64, seed=seed, threads=1, name=f"tiny-{seed}")
+    index = phantoms.write_index(folder / "train", per_class=24, seed=seed, side=256)
+    options = TrainOptions(
+        recipe="phantom", phantom=True, epochs=12, size=64, seed=seed, threads=1, name=f"tiny-{seed}"
+    )
     return train(index, folder / "bundle", options)
 
 

@@ -116,7 +116,9 @@ class Slice:
                 continue
             earlier = first.setdefault(leaf.sha256, leaf.entry_id)
             leaf.twin = earlier if earlier != leaf.entry_id else None
-            leaf.known = images.get(leaf.sha256, [])
+            known = images.get(leaf.sha256, [])
+            # Where a frame was refused before, the file is read again: its reason is said again with it.
+            leaf.known = known if known and len(known) == known[0].frames else []
 
     def _decode_and_store(self, leaf: Leaf) -> None:
         assert leaf.data is not None
@@ -168,7 +170,7 @@ class Slice:
         if leaf.known and path is None:
             # The bytes are in the store now; a folder file they once stood for is no longer needed.
             session.execute(update(Image).where(Image.sha256 == leaf.sha256).values(path=None))
-        count = len(leaf.frames) or max(images) + 1
+        count = len(leaf.frames) or len(images)
         wanted = []
         for index in range(count):
             entry = row
@@ -179,9 +181,6 @@ class Slice:
             entry.frames = count
             if leaf.frames and (refused := leaf.frames[index].refused):
                 entries.reject(session, entry, refused.reason, refused.detail)
-                continue
-            if not leaf.frames and index not in images:
-                entries.reject(session, entry, Reason.BLANK, "refused when the file was first read")
                 continue
             if leaf.frames:
                 entry.image_id = self._add_image(session, leaf, leaf.frames[index], path)
@@ -197,6 +196,7 @@ class Slice:
             study_id=studies.keep(session, frame.facts, leaf.sha256, leaf.member.name),
             sha256=leaf.sha256,
             frame=frame.index,
+            frames=frame.count,
             name=leaf.member.name,
             path=path,
             derivative=leaf.derivatives[frame.index],

@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("study_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("frame", sa.Integer(), nullable=False),
+        sa.Column("frames", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=True),
         sa.Column("derivative", sa.String(length=64), nullable=False),
