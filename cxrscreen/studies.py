@@ -49,7 +49,8 @@ def keep(session: Session, facts: Facts, sha256: str, name: str) -> int:
             "label": f"Study {code[:64]}",
             "patient": pseudonym(facts.patient_id) if facts.patient_id else None,
             "accession": pseudonym(facts.accession) if facts.accession else None,
-            "study_date": facts.study_date,
+            # A date narrows a patient down (HIPAA safe harbour, 45 CFR 164.514), so it is kept only where names are.
+            "study_date": facts.study_date if get_settings().keep_identifiers else None,
         }
     else:
         values = {"key": f"file:{sha256}", "label": name}

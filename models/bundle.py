@@ -130,7 +130,7 @@ def load(folder: Path, device: str = "cpu") -> Screener:
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor
     try:
-        network = Network(str(record["backbone"]), len(record["subclasses"]))
+        network = Network(str(record["backbone"]), len(record["subclasses"]), stride=record["output_stride"])
     except OptionsInvalid as error:
         raise BundleError(f"The bundle {folder} cannot be built: {error}") from None
     _fill(folder, network, parts["network"])
@@ -147,7 +147,7 @@ def load(folder: Path, device: str = "cpu") -> Screener:
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "backbone": str, "classes": list, "subclasses": list, "positive": str, "input_size": int,
+    "name": str, "backbone": str, "output_stride": int, "classes": list, "subclasses": list, "positive": str, "input_size": int,
     "mean": (int, float), "std": (int, float), "preprocessing": str, "threshold": (int, float),
     "temperature": (int, float), "heat_scale": (int, float), "distance_limit": (int, float, type(None)),
     "phantom": bool, "weights": dict,

@@ -20,7 +20,8 @@ from models.compose import Composition
 from models.decompose import ClassDecomposer
 from models.errors import OptionsInvalid
 from models.images import grey_statistics, normalise, stack
-from models.loop import Progress, Stage, Task, Tell, phases_of
+from models.loop import Progress, Stage, Task, Tell
+from models.pace import phases_of
 from models.recipes import Schedule, resolve
 from models.transfer import TUNINGS, Network, layer_groups, load_weights
 
@@ -166,6 +167,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         network = Network(
             self.recipe_.backbone,
             outputs,
+            stride=self.recipe_.stride,
             pretrained=self.pretrained,
             drop_path=self.recipe_.backbone_stage.drop_path,
         )

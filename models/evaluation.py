@@ -4,6 +4,7 @@ accuracy, balanced_accuracy, confusion   the class of the largest composed proba
 covid.sensitivity, .specificity, .ppv, .npv   flagged (score >= the bundle's threshold) against covid or not; ppv and
     npv hold for the share of covid in this split and for no other
 covid.auroc          score = P(covid), covid against all the rest
+unlike_training       pictures that the distance gate would refuse; they count in all figures all the same
 covid_vs_normal      only pictures labelled covid or normal; the answer is the likelier of these two classes
 within_source_auroc  as covid.auroc, counting only pairs of one source: telling sources apart does not help
 ece, brier           calibration of the answered class (10 bins); multi-class Brier score

@@ -6,7 +6,6 @@ checkpoint draws what an uninterrupted one would have drawn.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from models.checkpoint import Checkpoint
 from models.errors import TrainingFailed
 from models.images import normalise
 from models.metrics import auroc
+from models.pace import balanced_order, make_optimizer, rate, seed_of
 from models.recipes import Schedule
 from models.transfer import Network, channels_last, release, train_mode
 
@@ -106,7 +106,7 @@ class Stage:
         groups, epochs = self.phases[number]
         release(self.network, groups)
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = _optimizer(self.schedule, trained)
+        optimizer = make_optimizer(self.schedule, trained)
         ema = None
         if self.schedule.ema:
             ema = ModelEmaV3(self.network, decay=self.schedule.ema, use_warmup=True)
@@ -131,7 +131,7 @@ class Stage:
     def _epoch(
         self, number: int, epoch: int, epochs: int, optimizer: torch.optim.Optimizer, ema: Any
     ) -> tuple[float, int]:
-        seed = _seed(self.seed, self.name, number, epoch)
+        seed = seed_of(self.seed, self.name, number, epoch)
         chance = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # drop path and drop-out draw from torch's own generator
         train_mode(self.network)
@@ -139,7 +139,7 @@ class Stage:
         batches = list(self._batches(chance))
         for position, rows in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = _rate(self.schedule, epoch + position / len(batches), epochs)
+                group["lr"] = rate(self.schedule, epoch + position / len(batches), epochs)
             loss = self._step(rows, chance, optimizer)
             if not math.isfinite(loss):
                 raise TrainingFailed(
@@ -261,57 +261,3 @@ def compose_logits(logits: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
     """Class probabilities [N, C] of subclass logits [N, K]."""
     p = logits.softmax(dim=1)
     return torch.zeros(len(p), int(parent.max()) + 1).index_add_(1, parent, p)
-
-
-def balanced_order(groups: torch.Tensor, balance: float, chance: torch.Generator) -> torch.Tensor:
-    """An epoch's rows [N]: each group as often as its size to the power 1 - balance, whole rounds before repeats."""
-    sizes = torch.bincount(groups)
-    shares = torch.where(sizes > 0, sizes.to(torch.float64) ** (1 - balance), 0.0)
-    wanted = (shares / shares.sum() * len(groups)).round().to(torch.int64)
-    parts = []
-    for group, number in enumerate(wanted.tolist()):
-        rows = torch.where(groups == group)[0]
-        drawn = 0
-        while drawn < number:
-            part = rows[torch.randperm(len(rows), generator=chance)][: number - drawn]
-            parts.append(part)
-            drawn += len(part)
-    order = torch.cat(parts)
-    return order[torch.randperm(len(order), generator=chance)]
-
-
-def phases_of(tuning: str, groups: int, epochs: int) -> list[tuple[int | None, int]]:
-    """Which layer groups learn for how many epochs. `fine` gives each release an equal share, one epoch at least."""
-    if tuning == "deep":
-        return [(None, epochs)]
-    if tuning == "shallow":
-        return [(0, epochs)]
-    steps = min(groups + 1, epochs)
-    share, rest = divmod(epochs, steps)
-    released: list[int | None] = [round(i * groups / max(1, steps - 1)) for i in range(steps)]
-    return [(number, share + (i < rest)) for i, number in enumerate(released)]
-
-
-def _optimizer(schedule: Schedule, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    if schedule.optimizer == "sgd":
-        return torch.optim.SGD(parameters, schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    # Norms and biases are not decayed.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, schedule.lr)
-
-
-def _rate(schedule: Schedule, epoch: float, epochs: int) -> float:
-    """The learning rate at a (broken) epoch: falling by steps, or a linear rise and half a cosine."""
-    if schedule.step_every:
-        return schedule.lr * schedule.step_factor ** (int(epoch) // schedule.step_every)
-    rise = schedule.warmup * epochs
-    if epoch < rise:
-        return schedule.lr * (0.05 + 0.95 * epoch / rise)
-    return schedule.lr * max(0.01, 0.5 * (1 + math.cos(math.pi * (epoch - rise) / max(epochs - rise, 1e-9))))
-
-
-def _seed(*parts: object) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

@@ -45,7 +45,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Both stages. `restart` begins stage 2 from the starting weights, as the authors do, instead of stage 1's."""
+    """Both stages. `restart` begins stage 2 from the starting weights, as the authors do, instead of stage 1's.
+
+    `stride` is that of transfer.Network; another backbone than the recipe's own keeps its own.
+    """
 
     name: str
     backbone: str
@@ -54,6 +57,7 @@ class Recipe:
     backbone_stage: Schedule
     transfer_stage: Schedule
     restart: bool = False
+    stride: int = 0
 
 
 # A phantom's consolidation is small and faint: erased boxes and strong contrast would hide it.
@@ -92,6 +96,7 @@ RECIPES = {
         2,
         Schedule(epochs=32, lr=2e-3, batch=16, keep="last", augmentation=GENTLE),
         Schedule(epochs=8, lr=5e-4, batch=16, keep="last", augmentation=GENTLE),
+        stride=16,
     ),
 }  # fmt: skip
 
@@ -144,6 +149,7 @@ def resolve(recipe: str, options: dict[str, Any]) -> Recipe:
     return replace(
         chosen,
         backbone=options.get("backbone") or chosen.backbone,
+        stride=chosen.stride if options.get("backbone") in ("", None, chosen.backbone) else 0,
         size=options.get("size") or chosen.size,
         k=chosen.k if options.get("k") is None else options["k"],
         backbone_stage=first,

@@ -140,6 +140,7 @@ def _describe(read: Index, loaded: Loaded, estimator: DeTraC, options: TrainOpti
         # No date: it would make two equal trainings differ. The registry notes when a model came.
         "created": None,
         "backbone": recipe.backbone,
+        "output_stride": recipe.stride,
         "pretrained": options.pretrained,
         "classes": list(CLASSES),
         "subclasses": [

@@ -25,25 +25,33 @@ TUNINGS = ("shallow", "fine", "deep")
 class Network(nn.Module):
     """A backbone [N, 1, S, S] -> map [N, C, h, w] -> pooled [N, D] -> logits [N, K]."""
 
-    def __init__(self, backbone: str, outputs: int, *, pretrained: bool = False, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, backbone: str, outputs: int, *, stride: int = 0, pretrained: bool = False, drop_path: float = 0.0
+    ) -> None:
+        """`stride` is how many pixels a side of the picture one place of the last map stands for; 0 is the network's own.
+
+        Half the usual 32 keeps the last layers' weights and dilates them, for a map of twice the side.
+        """
         super().__init__()
         # timm also takes names with a prefix, which fetch from elsewhere; only its own list is meant here.
         if not timm.is_model(backbone):
             near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "resnet18, regnetx_004"
             raise OptionsInvalid(f"timm has no network {backbone!r}; it has for example {near}.")
         options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+        if stride:
+            options["output_stride"] = stride
         try:
             self.body: nn.Module = timm.create_model(
                 backbone, pretrained=pretrained, in_chans=1, num_classes=outputs, **options
             )
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise OptionsInvalid(f"timm cannot make {backbone!r} with one channel: {_line(error)}") from None
+            raise OptionsInvalid(f"timm cannot make {backbone!r} for pictures of one channel: {_line(error)}") from None
         except OSError as error:  # the hub cannot be reached
             raise WeightsInvalid(
-                f"The pretrained weights of {backbone!r} cannot be fetched: {_line(error)} "
-                "Bring them as a file with --weights."
+                f"The pretrained weights of {backbone!r} cannot be fetched from timm's hub ({type(error).__name__}); "
+                "bring them as a file with --weights."
             ) from None
-        self.backbone = backbone
+        self.backbone, self.stride = backbone, stride
         if not isinstance(self.head, nn.Linear) or self.head.bias is None:
             raise OptionsInvalid(f"{backbone!r} does not end in one linear layer, which the subclasses need.")
 

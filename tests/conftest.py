@@ -36,7 +36,7 @@ def forget_settings() -> None:
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Settings]]:
     """Set settings by name; the data folder is the test's own, and nothing listens at the broker's port."""
     for name in list(os.environ):
-        if name.startswith("CXRSCREEN_") and name != "CXRSCREEN_TEST_DATA":
+        if name.startswith("CXRSCREEN_") and not name.startswith("CXRSCREEN_TEST_"):
             monkeypatch.delenv(name)
 
     def use(**values: object) -> Settings:

@@ -141,6 +141,15 @@ def test_a_hostile_comment_is_text_to_the_next_reader(site: Site) -> None:
     assert "&lt;script&gt;alert(document.cookie)" in page
 
 
+def test_a_name_that_turns_the_direction_of_writing_turns_only_itself(site: Site) -> None:
+    with db.write() as session:
+        first = scored(session, "a\u202egnp.exe", [0.9], site.model_id).id
+        scored(session, "b", [0.8], site.model_id)
+    browser = site.browser("reader")
+    answer = give(browser, first, "confirmed")
+    assert "\u2068a\u202egnp.exe\u2069: confirmed." in browser.page(answer.location)
+
+
 def test_a_missing_original_is_said_and_its_small_copy_shown(site: Site) -> None:
     with db.write() as session:
         image = stored_image(session, ramp())

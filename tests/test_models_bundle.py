@@ -24,7 +24,7 @@ SUBCLASSES = [("covid-1", "covid"), ("covid-2", "covid"), ("normal-1", "normal")
 
 def record(**changes) -> dict:
     made = {
-        "name": "test", "created": None, "backbone": "resnet10t", "pretrained": False,
+        "name": "test", "created": None, "backbone": "resnet10t", "output_stride": 0, "pretrained": False,
         "classes": ["covid", "normal", "pneumonia"],
         "subclasses": [{"name": name, "class": parent, "n": 1} for name, parent in SUBCLASSES],
         "k": {"covid": 2, "normal": 1, "pneumonia": 1}, "positive": "covid", "input_size": 64,
@@ -157,6 +157,7 @@ def test_missing_files_are_named(folder, tmp_path):
         ({"preprocessing": "cxr8-0"}, "pixels prepared by 'cxr8-0'"),
         ({"backbone": "resnet99"}, "no network 'resnet99'"),
         ({"backbone": "local-dir:/etc"}, "no network"),
+        ({"output_stride": 7}, "cannot be built"),
         ({"backbone": "resnet18"}, "does not hold a resnet18"),
         ({"threshold": "high"}, "threshold is 'high'"),
         ({"input_size": True}, "input_size is True"),

@@ -10,7 +10,8 @@ import torch
 from models.augment import NONE
 from models.checkpoint import Checkpoint
 from models.errors import OptionsInvalid, TrainingFailed
-from models.loop import Progress, Stage, Task, balanced_order, phases_of
+from models.loop import Progress, Stage, Task
+from models.pace import balanced_order, phases_of, rate
 from models.recipes import Schedule
 from models.transfer import Network
 
@@ -128,3 +129,11 @@ def test_phases():
     assert phases_of("shallow", 5, 9) == [(0, 9)]
     assert phases_of("fine", 5, 13) == [(0, 3), (1, 2), (2, 2), (3, 2), (4, 2), (5, 2)]
     assert phases_of("fine", 5, 3) == [(0, 1), (2, 1), (5, 1)]
+
+
+def test_the_learning_rate_rises_then_falls_or_falls_by_steps():
+    rates = [rate(QUICK, epoch, 100) for epoch in range(101)]
+    assert max(rates) == rates[10] == QUICK.lr
+    assert rates[0] < rates[5] < rates[10] > rates[50] > rates[100] > 0
+    steps = replace(QUICK, step_every=3, step_factor=0.9)
+    assert [rate(steps, e, 100) for e in (0, 2.9, 3, 6)] == pytest.approx([1e-3, 1e-3, 9e-4, 8.1e-4])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -116,7 +119,7 @@ class Trap:
 
 def test_a_weights_file_runs_no_code(tmp_path):
     path = tmp_path / "trap.pth"
-    path.write_bytes(pickle.dumps({"state_dict": Trap()}))
+    path.write_bytes(pickle.dumps({"state_dict": Trap()}, protocol=2))
     torch.save({"state_dict": Trap()}, tmp_path / "zip.pth")
     for file in (path, tmp_path / "zip.pth"):
         with pytest.raises(WeightsInvalid, match="holds no weights"):
@@ -130,3 +133,14 @@ def test_what_is_no_weights_file_is_refused(tmp_path, content, words):
         path.write_bytes(content)
     with pytest.raises(WeightsInvalid, match=words):
         load_weights(Network(SMALL, 3), path)
+
+
+def test_pretrained_weights_that_cannot_be_fetched_are_told_in_one_line(tmp_path):
+    code = (
+        "from models.errors import WeightsInvalid\nfrom models.transfer import Network\n"
+        "try:\n    Network('resnet10t', 3, pretrained=True)\nexcept WeightsInvalid as error:\n    print(error)"
+    )
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    assert "cannot be fetched from timm's hub" in done.stdout, done.stderr
+    assert "--weights" in done.stdout and done.stdout.count("\n") == 1

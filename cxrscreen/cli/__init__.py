@@ -43,7 +43,8 @@ for command in (
 def main() -> None:
     """Run a command; an error that a person can act on is one line, never a traceback."""
     try:
-        cli(standalone_mode=False)
+        # Out of its own mode click raises what we put into words, and answers the status that a command left with.
+        sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -62,5 +63,3 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"cxrscreen: {where}{error.strerror or error}", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)

@@ -78,6 +78,8 @@ def demo(leave: bool, port: int) -> None:
         out.print(f"Sign in (once, within the hour): {stack.address}/enter/{tokens[1]}", markup=False)
         out.print(f"{NOTICE} Ctrl-C ends the demo.", style="dim")
         stack.supervise()
+    except KeyboardInterrupt:  # Ctrl-C is how one ends it, at any moment
+        pass
     finally:
         with err.status("Ending"):
             stack.stop()

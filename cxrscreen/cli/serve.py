@@ -37,6 +37,8 @@ def up(port: int | None) -> None:
         out.print(f"Files: {settings.data_dir.absolute()}   Logs: {stack.logs}   Ctrl-C ends it.", markup=False)
         out.print(NOTICE, style="dim")
         stack.supervise()
+    except KeyboardInterrupt:  # Ctrl-C is how one ends it, at any moment
+        pass
     finally:
         with err.status("Ending: workers finish the batch in hand"):
             stack.stop()

@@ -1,0 +1,247 @@
+"""The command line, run as a person runs it: good requests end well, bad ones in one clear line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as Picture
+from stack_fixtures import register, run_cli
+
+from cxrscreen import local
+from cxrscreen.cli.common import SHIPPED
+from cxrscreen.imaging import phantoms
+from cxrscreen.settings import Settings, get_settings
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def bare(stacked: Settings, phantom_bundle: Path) -> Settings:
+    """A data folder with an active model and nothing that runs."""
+    register(phantom_bundle)
+    return stacked
+
+
+def one_line(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    said = done.stderr.strip()
+    assert done.returncode == status, said
+    assert "Traceback" not in said + done.stdout
+    assert len(said.splitlines()) == 1, said
+    for word in words:
+        assert word in said, said
+
+
+def test_screen_writes_a_row_for_every_entry(bare: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    folder.mkdir()
+    for n in range(3):
+        Picture.fromarray(phantoms.phantom("normal", seed=n, side=160)).save(folder / f"{n}.png")
+    (folder / "notes.txt").write_text("nothing to see")
+    with zipfile.ZipFile(folder / "empty.zip", "w"):
+        pass
+    (folder / "text.zip").write_text("no archive at all")
+    done = run_cli("screen", str(folder), "--out", str(tmp_path / "r.csv"), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert {row["file"]: row["status"] for row in rows} == {
+        f"{folder}/0.png": "scored",
+        f"{folder}/1.png": "scored",
+        f"{folder}/2.png": "scored",
+        f"{folder}/empty.zip": "rejected",
+        f"{folder}/notes.txt": "rejected",
+        f"{folder}/text.zip": "rejected",
+    }
+    for row in rows:
+        assert bool(row["score"]) == (row["status"] == "scored") != bool(row["reason"])
+        if row["score"]:
+            assert sum(float(row[f"p_{name}"]) for name in ("covid", "normal", "pneumonia")) == pytest.approx(
+                1, abs=1e-4
+            )
+            assert float(row["score"]) == pytest.approx(float(row["p_covid"]), abs=1e-4)
+    summary = json.loads(done.stdout)
+    assert (summary["found"], summary["scored"], summary["rejected"]) == (6, 3, 3)
+    assert summary["phantom"] is True
+    again = run_cli("screen", str(folder / "0.png"), str(tmp_path / "gone"), "--out", str(tmp_path / "r.parquet"))
+    assert again.returncode == 1 and "gone cannot be opened" in again.stderr
+    table = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    assert [row["score"] for row in table] == [pytest.approx(float(rows[0]["score"]), abs=0)]
+
+
+def test_a_folder_and_its_zip_get_the_same_scores(
+    bare: Settings, tmp_path: Path, phantom_archive: Path, phantom_bundle: Path
+) -> None:
+    folder = tmp_path / "phantoms.zip"  # named as the archive, so that both give the same names
+    with zipfile.ZipFile(phantom_archive) as archive:
+        archive.extractall(folder)
+    tables = []
+    for number, source in enumerate((folder, phantom_archive)):
+        # Each in a data folder of its own, so that no result is used again.
+        own, target = str(tmp_path / f"var{number}"), tmp_path / f"{number}.csv"
+        done = run_cli(
+            "screen", str(source), "--model", str(phantom_bundle), "--out", str(target), CXRSCREEN_DATA_DIR=own
+        )
+        assert done.returncode == 0, done.stderr
+        rows = csv.DictReader(target.open())
+        tables.append({row["image_sha256"]: (row["status"], row["score"], row["subclass"]) for row in rows})
+    assert tables[0] == tables[1] and len(tables[0]) == 19
+
+
+def test_without_any_model_screening_says_so(stacked: Settings, tmp_path: Path) -> None:
+    if any(SHIPPED.glob("*/bundle.json")):
+        pytest.skip("a bundle is shipped, so there is always a model")
+    picture = tmp_path / "a.png"
+    Picture.fromarray(phantoms.phantom("normal", seed=1, side=160)).save(picture)
+    one_line(run_cli("screen", str(picture)), 2, "no model", "cxrscreen train")
+
+
+@pytest.mark.parametrize("arguments", [("screen", "/nowhere/at/all"), ("screen", "not-here", "nor-here")])
+def test_nothing_to_open(bare: Settings, arguments: tuple[str, ...]) -> None:
+    done = run_cli(*arguments)
+    assert done.returncode == 1 and "cannot be opened" in done.stderr
+
+
+def test_bad_requests_are_one_line(bare: Settings, tmp_path: Path, phantom_bundle: Path) -> None:
+    picture = tmp_path / "a.png"
+    Picture.fromarray(phantoms.phantom("normal", seed=1, side=160)).save(picture)
+    one_line(run_cli("screen", str(picture), "--out", str(tmp_path / "r.xlsx")), 2, ".csv")
+    one_line(run_cli("screen", str(picture), "--out", str(tmp_path / "no" / "r.csv")), 2, "cannot be written")
+    one_line(run_cli("screen", str(picture), "--model", "nobody"), 2, "nobody")
+    other = tmp_path / "other"
+    other.mkdir()
+    one_line(run_cli("screen", str(picture), "--model", str(other)), 2, "bundle.json")
+    (other / "bundle.json").write_text('{"format": "another/9"}')
+    one_line(run_cli("models", "register", str(other)), 2, "another/9")
+    one_line(run_cli("models", "activate", "nobody"), 2, "nobody")
+    one_line(run_cli("job", "99"), 2, "99")
+    one_line(run_cli("db", "restore", str(picture)), 2, "no backup")
+    one_line(run_cli("schedules", "set", "Nightly", "--at", "25:00"), 2, "25:00")
+    index = tmp_path / "index.csv"
+    index.write_text("path,label,patient,source,split\na.png,covid,1,x,train\n")
+    one_line(run_cli("train", str(index), "--out", str(tmp_path / "b")), 2, "file")
+    assert not (tmp_path / "b").exists()
+    one_line(run_cli("evaluate", str(phantom_bundle), str(index)), 2, "file")
+
+
+def test_a_port_in_use_and_a_second_stack(bare: Settings, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        one_line(run_cli("up", "--port", str(port)), 1 + 1, str(port), "--port")
+    assert not local.is_running(get_settings())
+
+
+def start_up(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """`cxrscreen up` in the background, and the address it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cxrscreen", "up", "--port", "0", *arguments],
+        env={**os.environ, "CXRSCREEN_DATA_DIR": str(get_settings().data_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("Sign in once"):
+            return process, line.split()[-1]
+    raise AssertionError("up ended before it was up")
+
+
+def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(bare: Settings, phantom_archive: Path, tmp_path: Path) -> None:
+    process, link = start_up()
+    run = get_settings().run_dir
+    try:
+        assert "/enter/" in link
+        pids = {role: local.read_pid(run, role) for role in local.ROLES}
+        assert all(pids.values()), pids
+        second = run_cli("up", "--port", "0")
+        one_line(second, 2, "already runs", str(process.pid))
+        done = run_cli("screen", str(phantom_archive), "--out", str(tmp_path / "r.csv"))
+        assert done.returncode == 0, done.stderr
+        assert {role: local.read_pid(run, role) for role in local.ROLES} == pids, "the running stack was used"
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(90) == 0
+        assert process.stdout
+        process.stdout.close()
+    assert not any(local._runs_ours(pid) for pid in pids.values() if pid)
+    assert not local.is_running(get_settings())
+    assert [path.name for path in run.glob("*.pid")] == []
+
+
+def test_a_stack_that_was_killed_leaves_nobody_and_starts_again(bare: Settings) -> None:
+    process, _ = start_up()
+    pids = [local.read_pid(get_settings().run_dir, role) for role in local.ROLES]
+    process.kill()
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+    until = time.monotonic() + 60
+    while any(local._runs_ours(pid) for pid in pids if pid):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    again, _ = start_up()
+    again.send_signal(signal.SIGINT)
+    assert again.wait(90) == 0
+    assert again.stdout
+    again.stdout.close()
+
+
+def test_an_interrupted_screen_says_how_to_go_on(
+    bare: Settings, tmp_path: Path, configure: Callable[..., Settings]
+) -> None:
+    folder = tmp_path / "night"
+    folder.mkdir()
+    for n in range(40):
+        Picture.fromarray(phantoms.phantom("normal", seed=n, side=128)).save(folder / f"{n}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cxrscreen", "screen", str(folder)],
+        env={**os.environ, "CXRSCREEN_DATA_DIR": str(get_settings().data_dir)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while '"waiting": 40' not in (said := run_cli("job", "1", "--json").stdout) and '"found": 40' not in said:
+        assert time.monotonic() < until
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=90)
+    if process.returncode != 0:  # it may have ended just before
+        assert process.returncode == 130 and "nothing is lost" in said.replace("\n", " ")
+    assert "Traceback" not in said
+    state = json.loads(run_cli("job", "1", "--json").stdout)
+    assert state["found"] == state["scored"] + state["waiting"]
+
+
+def test_help_tells_every_command() -> None:
+    done = run_cli("--help")
+    assert done.returncode == 0 and "not a medical device" in done.stdout
+    for command in ("demo", "up", "screen", "jobs", "job", "train", "evaluate", "models", "rescreen", "schedules"):
+        assert f"\n  {command} " in done.stdout, command
+
+
+def test_people_and_models_by_hand(bare: Settings) -> None:
+    done = run_cli("users", "add", "ann", "--role", "reader", "--link")
+    assert done.returncode == 0 and "/enter/" in done.stdout
+    assert run_cli("users", "role", "ann", "admin").returncode == 0
+    listed = json.loads(run_cli("models", "list", "--json").stdout)
+    assert [row["state"] for row in listed] == ["active"] and listed[0]["phantom"]
+    assert "PHANTOM" in run_cli("models", "list").stdout
+    assert run_cli("db", "check").returncode == 0
+    backup = get_settings().data_dir / "backup.db"
+    assert run_cli("db", "backup", str(backup)).returncode == 0
+    one_line(run_cli("db", "backup", str(backup)), 2, "exists")
+    assert run_cli("db", "restore", str(backup)).returncode == 0
+    doctor = run_cli("doctor")
+    assert doctor.returncode == 0, doctor.stdout
