@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -43,13 +44,25 @@ def change(session: Session, schedule: Schedule, *, at: str, timezone: str, enab
     _tell(session, schedule, actor)
 
 
+def last_due(schedule: Schedule, moment: datetime) -> datetime:
+    """The last moment at or before `moment` at which the clock on the wall showed the schedule's time, in UTC.
+
+    A time that a change of clocks leaves out is read with the offset before the change, so that night comes an hour
+    late; one that comes twice counts the first time.
+    """
+    return max(due for due in _around(schedule, moment, range(-2, 1)) if due <= moment)
+
+
 def next_due(schedule: Schedule, moment: datetime) -> datetime:
     """The first moment after `moment` at which the clock on the wall shows the schedule's time, in UTC."""
+    return min(due for due in _around(schedule, moment, range(3)) if due > moment)
+
+
+def _around(schedule: Schedule, moment: datetime, days: Iterable[int]) -> list[datetime]:
     zone = ZoneInfo(schedule.timezone)
     at = time.fromisoformat(schedule.at)
     today = moment.astimezone(zone).date()
-    days = (today + timedelta(days=ahead) for ahead in range(3))
-    return min(due for day in days if (due := datetime.combine(day, at, tzinfo=zone).astimezone(UTC)) > moment)
+    return [datetime.combine(today + timedelta(days=ahead), at, tzinfo=zone).astimezone(UTC) for ahead in days]
 
 
 def _time_of_day(text: str) -> str:

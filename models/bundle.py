@@ -147,8 +147,8 @@ def load(folder: Path, device: str = "cpu") -> Screener:
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "backbone": str, "output_stride": int, "classes": list, "subclasses": list, "positive": str, "input_size": int,
-    "mean": (int, float), "std": (int, float), "preprocessing": str, "threshold": (int, float),
+    "name": str, "backbone": str, "output_stride": int, "classes": list, "subclasses": list, "positive": str,
+    "input_size": int, "mean": (int, float), "std": (int, float), "preprocessing": str, "threshold": (int, float),
     "temperature": (int, float), "heat_scale": (int, float), "distance_limit": (int, float, type(None)),
     "phantom": bool, "weights": dict,
 }  # fmt: skip

@@ -68,11 +68,11 @@ GENTLE = Augmentation(
 RECIPES = {
     "best": Recipe(
         "best",
-        "resnet18",
+        "regnetx_004",
         160,
         "auto",
-        Schedule(epochs=60, lr=1e-3, mixup=0.2, ema=0.99),
-        Schedule(epochs=12, lr=2e-4, mixup=0.2, ema=0.99),
+        Schedule(epochs=90, lr=1e-3, ema=0.995),
+        Schedule(epochs=12, lr=2e-4, ema=0.99),
     ),
     "detrac": Recipe(
         "detrac",

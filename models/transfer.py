@@ -28,7 +28,7 @@ class Network(nn.Module):
     def __init__(
         self, backbone: str, outputs: int, *, stride: int = 0, pretrained: bool = False, drop_path: float = 0.0
     ) -> None:
-        """`stride` is how many pixels a side of the picture one place of the last map stands for; 0 is the network's own.
+        """`stride` is how many pixels of the picture's side one place of the last map stands for; 0: the network's own.
 
         Half the usual 32 keeps the last layers' weights and dilates them, for a map of twice the side.
         """

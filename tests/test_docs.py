@@ -35,7 +35,7 @@ def _commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tupl
     return found
 
 
-@pytest.mark.parametrize(("path", "command"), _commands(cli), ids=lambda value: " ".join(value) if value else "")
+@pytest.mark.parametrize(("path", "command"), _commands(cli), ids=[" ".join(path) for path, _ in _commands(cli)])
 def test_every_command_explains_itself(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help, path
     assert command.get_short_help_str(), path

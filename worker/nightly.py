@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from datetime import time as time_of_day
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from cxrscreen import db, jobs, queue, registry
+from cxrscreen import db, jobs, queue, registry, schedules
 from cxrscreen.tables import Job, JobKind, Schedule
 
 log = logging.getLogger(__name__)
@@ -22,25 +21,12 @@ LATE = timedelta(hours=9)
 def run() -> None:
     moment = datetime.now(UTC)
     with db.read() as session:
-        schedules = list(session.scalars(select(Schedule).where(Schedule.enabled.is_(True))))
-    for schedule in schedules:
+        enabled = [schedule for schedule in schedules.every(session) if schedule.enabled]
+    for schedule in enabled:
         try:
             open_night(schedule, moment)
         except Exception:
             log.exception("The night of schedule %r was not opened", schedule.name)
-
-
-def last_due(schedule: Schedule, moment: datetime) -> datetime:
-    """The last moment at or before `moment` at which the clock on the wall showed the schedule's time."""
-    zone = ZoneInfo(schedule.timezone)
-    at = time_of_day.fromisoformat(schedule.at)
-    today = moment.astimezone(zone).date()
-    for day in (today, today - timedelta(days=1), today - timedelta(days=2)):
-        # A time that a change of clocks leaves out is read with the offset before the change, so it comes an hour late.
-        due = datetime.combine(day, at, tzinfo=zone).astimezone(UTC)
-        if due <= moment:
-            return due
-    raise AssertionError("a day has every time of day within two days")
 
 
 def open_night(schedule: Schedule, moment: datetime) -> int | None:
@@ -48,7 +34,7 @@ def open_night(schedule: Schedule, moment: datetime) -> int | None:
 
     The unique (schedule, window) makes a second beat, or a second look, harmless.
     """
-    due = last_due(schedule, moment)
+    due = schedules.last_due(schedule, moment)
     if schedule.created_at > due or moment - due > LATE:
         return None
     window = due.astimezone(ZoneInfo(schedule.timezone)).date().isoformat()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import time
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from rich.table import Table
-from sqlalchemy import select
 
-from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
+from cxrscreen import audit, blobs, compare, db, local, registry, schedules, schema, users
 from cxrscreen.cli.common import open_database, out
 from cxrscreen.errors import BundleDamaged, NotFound, UsageError
-from cxrscreen.tables import Role, Schedule
+from cxrscreen.tables import Role
 
 ROLES = click.Choice([role.value for role in Role])
 
@@ -115,7 +112,7 @@ def list_schedules() -> None:
     """List the schedules."""
     open_database()
     with db.read() as session:
-        for row in session.scalars(select(Schedule).order_by(Schedule.id)):
+        for row in schedules.every(session):
             out.print(f"{row.name}: {row.at} {row.timezone}{'' if row.enabled else ' (off)'}", markup=False)
 
 
@@ -126,28 +123,21 @@ def list_schedules() -> None:
 @click.option("--on/--off", "enabled", default=None, help="Whether it opens its nights.")
 def set_schedule(name: str, at: str | None, timezone: str | None, enabled: bool | None) -> None:
     """Make a schedule or change one."""
-    if at is not None:
-        try:
-            at = time.fromisoformat(at).strftime("%H:%M")
-        except ValueError:
-            raise UsageError(f"--at takes a time of day such as 22:00, not {at!r}.") from None
-    if timezone is not None:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise UsageError(f"There is no time zone {timezone!r}; use an IANA name such as Europe/Minsk.") from None
     open_database()
     with db.write() as session:
-        row = session.scalar(select(Schedule).where(Schedule.name == name))
+        row = next((row for row in schedules.every(session) if row.name == name), None)
         if row is None:
             if at is None:
                 raise NotFound(f"There is no schedule {name!r}; a new one needs --at.")
-            row = Schedule(name=name, at=at, timezone=timezone or "UTC", enabled=True)
-            session.add(row)
-        row.at, row.timezone = at or row.at, timezone or row.timezone
-        row.enabled = row.enabled if enabled is None else enabled
-        session.flush()
-        audit.record(session, "command line", "schedule.set", f"schedule {row.id}", at=row.at, zone=row.timezone)
+            row = schedules.add(session, name, at, timezone or "UTC", "command line")
+        schedules.change(
+            session,
+            row,
+            at=at or row.at,
+            timezone=timezone or row.timezone,
+            enabled=row.enabled if enabled is None else enabled,
+            actor="command line",
+        )
 
 
 @click.group("users")
