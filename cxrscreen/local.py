@@ -191,12 +191,15 @@ class Stack:
             f"pidfile={_escaped(self.run / 'supervisor.inner.pid')}",
             f"childlogdir={_escaped(self.logs)}",
         ]
-        for place, role in enumerate(self.roles):
+        if others := [role for role in self.roles if role != "redis"]:
+            # The programs of a group are told to end together, and Redis, of the lower priority, after them.
+            parts += ["[group:stack]", f"programs={','.join(others)}", "priority=2"]
+        for role in self.roles:
             command = [sys.executable, "-m", "cxrscreen.child", str(self.run / f"{role}.pid"), *self._command(role)]
             parts += [
                 f"[program:{role}]",
                 f"command={' '.join(_quoted(part).replace('%', '%%') for part in command)}",
-                f"priority={place}",
+                "priority=1",
                 "autorestart=true",
                 "startretries=1000000",
                 f"stopwaitsecs={STOP_SECONDS}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import mmap
 import os
@@ -56,6 +57,8 @@ def watch_signals() -> None:
     def _ready(sender: Any, **_: Any) -> None:
         if type(sender.pool).__module__.endswith(".solo"):
             SCREENING.start()
+            # The first batch should not wait for torch.
+            importlib.import_module("worker.screen")
 
 
 @contextmanager

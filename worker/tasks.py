@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxrscreen import queue
-from worker import ingest, nightly, screen, sweep
+from worker import ingest, nightly, sweep
 
 app = queue.app()
 
@@ -16,6 +16,9 @@ def ingest_job(job_id: int) -> None:
 @app.task(name=queue.SCREEN)
 def screen_batch(_batch_id: int) -> None:
     """The id says that there is work; which batch is most urgent the database decides."""
+    # torch is for the screening worker alone; ingest and beat read this module too and stay small.
+    from worker import screen
+
     screen.run()
 
 
