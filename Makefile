@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports check up clean
+.PHONY: help setup demo test lint types imports check up screenshots bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,12 @@ types: setup  ## mypy, strict on the four packages
 
 imports: setup  ## who may import whom
 	@$(BIN)/lint-imports
+
+screenshots: setup  ## the pictures of the documents, taken anew from a stack with phantoms
+	@CXRSCREEN_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet tests/test_browser_path.py
+
+bench: setup  ## images a second, side by side (about four minutes)
+	@$(BIN)/python -m bench.throughput --quick
 
 clean:  ## remove the environment and the caches, never the data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

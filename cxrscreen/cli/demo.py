@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def demo(leave: bool, port: int) -> None:
     if local.is_running(settings):
         stack.start()  # says who holds the folder
     out.print("[bold]1. Phantoms[/]: synthetic frontal chests, drawn from a seed")
-    folder = Path(tempfile.mkdtemp(prefix="cxrscreen-demo-"))
+    folder = settings.data_dir / "phantoms"
+    shutil.rmtree(folder, ignore_errors=True)
     index = phantoms.write_index(folder / "train", per_class=TRAIN_PER_CLASS, seed=SEED)
     archive = folder / "night-shift.zip"
     phantoms.write_archive(archive, per_class=ARCHIVE_PER_CLASS, seed=SEED + 1)
@@ -100,8 +102,6 @@ def _own_folder() -> Settings:
 
 
 def _use_settings(folder: Path) -> Settings:
-    import os
-
     for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL"):
         os.environ.pop(f"CXRSCREEN_{name}", None)
     os.environ["CXRSCREEN_DATA_DIR"] = str(folder)
