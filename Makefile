@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports check up screenshots bench clean
+.PHONY: help setup demo test lint types imports check up screenshots bench model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,11 @@ screenshots: setup  ## the pictures of the documents, taken anew from a stack wi
 
 bench: setup  ## images a second, side by side (about four minutes)
 	@$(BIN)/python -m bench.throughput --quick
+
+model: setup  ## train the bundle that is shipped: make model INDEX=.../index.csv
+	@test -n "$(INDEX)" || { echo "make model INDEX=path/to/index.csv"; exit 2; }
+	@$(BIN)/cxrscreen train $(INDEX) --out var/model --tuning deep --threads 1 --name cxr-open-1
+	@$(BIN)/python -m models.compact var/model models/bundles/cxr-open-1
 
 clean:  ## remove the environment and the caches, never the data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

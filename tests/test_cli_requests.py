@@ -98,12 +98,16 @@ def test_a_folder_and_its_zip_get_the_same_scores(
     assert tables[0] == tables[1] and len(tables[0]) == 19
 
 
-def test_without_any_model_screening_says_so(stacked: Settings, tmp_path: Path) -> None:
-    if any(SHIPPED.glob("*/bundle.json")):
-        pytest.skip("a bundle is shipped, so there is always a model")
+def test_with_an_empty_registry_the_shipped_model_counts(stacked: Settings, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Picture.fromarray(phantoms.phantom("normal", seed=1, side=160)).save(picture)
-    one_line(run_cli("screen", str(picture)), 2, "no model", "cxrscreen train")
+    done = run_cli("screen", str(picture), "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    shipped = [json.loads(path.read_text())["name"] for path in SHIPPED.glob("*/bundle.json")]
+    assert [summary["model"]] == shipped and not summary["phantom"]
+    # A phantom is no patient: scored or refused as unlike anything seen, but answered for.
+    assert summary["scored"] + summary["rejected"] == summary["found"] == 1
 
 
 @pytest.mark.parametrize("arguments", [("screen", "/nowhere/at/all"), ("screen", "not-here", "nor-here")])

@@ -54,7 +54,7 @@ def demo(leave: bool, port: int) -> None:
     bundle = _train(index, folder / "bundle")
 
     open_database()
-    first_start()
+    first_start(shipped=False)  # a phantom model alone: a real one has no place among phantoms
     with db.write() as session:
         version = registry.register(session, blobs.store(), bundle, name=f"phantom-{time.strftime('%Y%m%d-%H%M%S')}")
         registry.activate(session, version, "demo")

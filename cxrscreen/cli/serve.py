@@ -44,11 +44,12 @@ def up(port: int | None) -> None:
             stack.stop()
 
 
-def first_start() -> None:
+def first_start(*, shipped: bool = True) -> None:
     """What an empty database gets: the shipped model, one nightly schedule, an administrator without a password."""
     settings = get_settings()
     with db.write() as session:
-        install_shipped(session)
+        if shipped:
+            install_shipped(session)
         if session.scalar(select(Schedule.id).limit(1)) is None:
             session.add(Schedule(name="Nightly", at=settings.nightly_at, timezone=settings.timezone, enabled=True))
         if session.scalar(select(User.id).limit(1)) is None:
