@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.corpus import make_bundle, write_jpegs
-from cxrscreen import blobs, db, jobs, local, queue, registry, schema
+from cxrscreen import blobs, db, jobs, local, programs, queue, registry, schema
 from cxrscreen.imaging import decode, prepare
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import JobKind, JobState
@@ -121,7 +121,7 @@ def _system(room: Path, corpus: Path, bundles: list[Path]) -> tuple[float, float
     for cached in (get_settings, db.engine_for, blobs.store_at, queue.app_for):
         cached.cache_clear()
     schema.upgrade(db.get_engine())
-    stack = local.Stack(get_settings(), local.WITHOUT_PAGES)
+    stack = local.Stack(get_settings(), programs.WITHOUT_PAGES)
     stack.start()
     try:
         stack.wait_ready()

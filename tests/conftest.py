@@ -16,6 +16,10 @@ from cxrscreen.settings import Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Before torch is imported, here and in every program that a test starts: networks this small gain nothing from a second
+# thread, and on a machine with few cores the threads of several programs wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image as Picture
 from stack_fixtures import register, run_cli
 
-from cxrscreen import local
+from cxrscreen import local, programs
 from cxrscreen.cli.common import SHIPPED
 from cxrscreen.imaging import phantoms
 from cxrscreen.settings import Settings, get_settings
@@ -168,13 +168,13 @@ def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(bare: Settings, phantom
     run = get_settings().run_dir
     try:
         assert "/enter/" in link
-        pids = {role: local.read_pid(run, role) for role in local.ROLES}
+        pids = {role: local.read_pid(run, role) for role in programs.ROLES}
         assert all(pids.values()), pids
         second = run_cli("up", "--port", "0")
         one_line(second, 2, "already runs", str(process.pid))
         done = run_cli("screen", str(phantom_archive), "--out", str(tmp_path / "r.csv"))
         assert done.returncode == 0, done.stderr
-        assert {role: local.read_pid(run, role) for role in local.ROLES} == pids, "the running stack was used"
+        assert {role: local.read_pid(run, role) for role in programs.ROLES} == pids, "the running stack was used"
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(90) == 0
@@ -187,7 +187,7 @@ def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(bare: Settings, phantom
 
 def test_a_stack_that_was_killed_leaves_nobody_and_starts_again(bare: Settings) -> None:
     process, _ = start_up()
-    pids = [local.read_pid(get_settings().run_dir, role) for role in local.ROLES]
+    pids = [local.read_pid(get_settings().run_dir, role) for role in programs.ROLES]
     process.kill()
     process.wait()
     assert process.stdout

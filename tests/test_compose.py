@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cxrscreen import local, queue
+from cxrscreen import programs, queue
 from cxrscreen.cli import cli
 from cxrscreen.settings import Settings
 
@@ -21,14 +21,14 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 
 
 def test_every_role_of_the_stack_has_its_container() -> None:
-    assert set(local.ROLES) <= set(SERVICES)
+    assert set(programs.ROLES) <= set(SERVICES)
     assert {"postgres", "migrate"} <= set(SERVICES)
 
 
 @pytest.mark.parametrize("name", ["web", "ingest", "screen", "beat"])
 def test_a_container_runs_what_the_embedded_stack_runs(name: str) -> None:
     """The same program with the same options; only paths, addresses and the number of processes may differ."""
-    ours = local.Stack(Settings())._command(name)
+    ours = programs.command(name, Settings(), "127.0.0.1:8470")
     theirs = OURS[name]["command"]
     free = {"-c", "--bind", "--concurrency", "--schedule"}
 

@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from sqlalchemy import func, select
 from stack_fixtures import add_job, register, run_cli, train_phantom, wait_until_ended
 
-from cxrscreen import db, jobs, local, queue, registry, studies
+from cxrscreen import db, jobs, local, programs, queue, registry, studies
 from cxrscreen.imaging import phantoms
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings, get_settings
@@ -101,7 +101,7 @@ def test_an_image_that_ends_its_worker_is_set_aside(
         job = add_job(JobKind.FOLDER, night)
         wait(lambda: _listed(job.id))
     configure(deadly_sha256=settings.deadly_sha256)
-    with _running(get_settings(), local.WITHOUT_PAGES):
+    with _running(get_settings(), programs.WITHOUT_PAGES):
         account = wait_until_ended(job.id, 200)
     assert account == jobs.Account(scored=59, failed=1, reasons={Reason.QUARANTINED: 1})
     with db.read() as session:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, jobs, local, registry, schema
+from cxrscreen import blobs, db, jobs, local, programs, registry, schema
 from cxrscreen.errors import NoModel, StackError, UsageError
 from cxrscreen.imaging import sentence
 from cxrscreen.settings import get_settings
@@ -91,7 +91,7 @@ def wait_for(job_id: int, stack: local.Stack | None, *, quiet: bool = False) -> 
                 if stack is not None and not stack.alive():
                     raise StackError(f"The stack ended before the job did; see {stack.logs}.")
                 if stack is None and own is None and not _served():
-                    own = local.Stack(get_settings(), local.WITHOUT_PAGES)
+                    own = local.Stack(get_settings(), programs.WITHOUT_PAGES)
                     own.start()
                 time.sleep(0.3)
     finally:

@@ -12,7 +12,7 @@ import click
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, local, queue, registry, schema, users
+from cxrscreen import blobs, db, local, programs, queue, registry, schema, users
 from cxrscreen.cli.common import NOTICE, err, install_shipped, open_database, out
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Role, Schedule, User
@@ -80,7 +80,7 @@ def doctor() -> None:
         ("database", _database),
         ("store", _store),
         ("disk", _disk),
-        ("redis-server", lambda: (get_settings().redis_url and "another machine's") or local.redis_server()),
+        ("redis-server", lambda: (get_settings().redis_url and "another machine's") or programs.redis_server()),
         ("broker", _broker),
         ("torch", _torch),
         ("model", _model),
