@@ -40,6 +40,7 @@ class Stack:
         self.port = port if port is not None else settings.port
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self.asked = False  # to end, by a signal
 
     @property
     def bind(self) -> str:
@@ -97,7 +98,7 @@ class Stack:
     def wait_ready(self, tick: Callable[[], object] = lambda: None) -> None:
         """Return once Redis answers, the dashboard serves and the screening worker has shown itself."""
         until = time.monotonic() + READY_SECONDS
-        while not self._ready():
+        while not self.asked and not self._ready():
             if not self.alive():
                 raise StackError(f"The stack ended while it started; see {self.logs}.")
             if time.monotonic() > until:
@@ -116,24 +117,30 @@ class Stack:
         except OSError:
             return False
 
-    def supervise(self) -> None:
-        """Stay until SIGINT or SIGTERM; a supervisor that was killed is started again."""
-        asked = False
+    @contextmanager
+    def heed_signals(self) -> Iterator[None]:
+        """From here to the end of the block SIGINT and SIGTERM ask the stack to end, and do nothing else.
+
+        Raised as KeyboardInterrupt they could be swallowed, where one comes while a destructor or a callback runs.
+        """
 
         def ask(_number: int, _frame: object) -> None:
-            nonlocal asked
-            asked = True
+            self.asked = True
 
         previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            while not asked:
-                if not self.alive():
-                    self._end_leftovers()
-                    self._spawn()
-                time.sleep(0.25)
+            yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def supervise(self) -> None:
+        """Stay until the stack is asked to end; a supervisor that was killed is started again."""
+        while not self.asked:
+            if not self.alive():
+                self._end_leftovers()
+                self._spawn()
+            time.sleep(0.25)
 
     def stop(self) -> None:
         """End all of it, the workers after the batch in hand."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -147,15 +147,28 @@ def test_a_port_in_use_and_a_second_stack(bare: Settings, tmp_path: Path) -> Non
     assert not local.is_running(get_settings())
 
 
-def start_up(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+@pytest.fixture
+def ups() -> Iterator[list[subprocess.Popen[str]]]:
+    """Every `up` that a test starts; what still runs at its end is killed."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def start_up(ups: list[subprocess.Popen[str]]) -> tuple[subprocess.Popen[str], str]:
     """`cxrscreen up` in the background, and the address it printed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cxrscreen", "up", "--port", "0", *arguments],
+        [sys.executable, "-m", "cxrscreen", "up", "--port", "0"],
         env={**os.environ, "CXRSCREEN_DATA_DIR": str(get_settings().data_dir)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    ups.append(process)
     assert process.stdout
     for line in process.stdout:
         if line.startswith("Sign in once"):
@@ -163,8 +176,10 @@ def start_up(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     raise AssertionError("up ended before it was up")
 
 
-def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(bare: Settings, phantom_archive: Path, tmp_path: Path) -> None:
-    process, link = start_up()
+def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(
+    bare: Settings, phantom_archive: Path, tmp_path: Path, ups: list[subprocess.Popen[str]]
+) -> None:
+    process, link = start_up(ups)
     run = get_settings().run_dir
     try:
         assert "/enter/" in link
@@ -178,29 +193,25 @@ def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(bare: Settings, phantom
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(90) == 0
-        assert process.stdout
-        process.stdout.close()
     assert not any(local._runs_ours(pid) for pid in pids.values() if pid)
     assert not local.is_running(get_settings())
     assert [path.name for path in run.glob("*.pid")] == []
 
 
-def test_a_stack_that_was_killed_leaves_nobody_and_starts_again(bare: Settings) -> None:
-    process, _ = start_up()
+def test_a_stack_that_was_killed_leaves_nobody_and_starts_again(
+    bare: Settings, ups: list[subprocess.Popen[str]]
+) -> None:
+    process, _ = start_up(ups)
     pids = [local.read_pid(get_settings().run_dir, role) for role in programs.ROLES]
     process.kill()
     process.wait()
-    assert process.stdout
-    process.stdout.close()
     until = time.monotonic() + 60
     while any(local._runs_ours(pid) for pid in pids if pid):
         assert time.monotonic() < until
         time.sleep(0.2)
-    again, _ = start_up()
+    again, _ = start_up(ups)
     again.send_signal(signal.SIGINT)
     assert again.wait(90) == 0
-    assert again.stdout
-    again.stdout.close()
 
 
 def test_an_interrupted_screen_says_how_to_go_on(

@@ -63,28 +63,27 @@ def demo(leave: bool, port: int) -> None:
     out.print(f"   registered and active: {version.name} (a phantom model)")
 
     out.print("[bold]3. The stack[/]: Redis, ingest worker, screening worker, beat, dashboard")
-    stack.start()
-    try:
-        with err.status("Starting"):
-            stack.wait_ready()
-        out.print(f"[bold]4. Upload[/]: {archive.name}, over HTTP as a browser does")
-        job_id = _upload(stack.address, tokens[0], archive)
-        state = wait_for(job_id, stack)
-        print_account(state)
-        if state["error"] or state["failed"]:
-            raise StackError(f"The demo's job did not end well: {state['error'] or state['reasons']}")
-        _show_flagged(version.id, job_id)
-        out.print(f"[bold]Dashboard:[/] {stack.address}")
-        if leave:
-            return
-        out.print(f"Sign in (once, within the hour): {stack.address}/enter/{tokens[1]}", markup=False)
-        out.print(f"{NOTICE} Ctrl-C ends the demo.", style="dim")
-        stack.supervise()
-    except KeyboardInterrupt:  # Ctrl-C is how one ends it, at any moment
-        pass
-    finally:
-        with err.status("Ending"):
-            stack.stop()
+    with stack.heed_signals():
+        stack.start()
+        try:
+            with err.status("Starting"):
+                stack.wait_ready()
+            out.print(f"[bold]4. Upload[/]: {archive.name}, over HTTP as a browser does")
+            job_id = _upload(stack.address, tokens[0], archive)
+            state = wait_for(job_id, stack)
+            print_account(state)
+            if state["error"] or state["failed"]:
+                raise StackError(f"The demo's job did not end well: {state['error'] or state['reasons']}")
+            _show_flagged(version.id, job_id)
+            out.print(f"[bold]Dashboard:[/] {stack.address}")
+            if leave:
+                return
+            out.print(f"Sign in (once, within the hour): {stack.address}/enter/{tokens[1]}", markup=False)
+            out.print(f"{NOTICE} Ctrl-C ends the demo.", style="dim")
+            stack.supervise()
+        finally:
+            with err.status("Ending"):
+                stack.stop()
 
 
 def _train(index: Path, target: Path) -> Path:

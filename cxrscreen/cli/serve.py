@@ -28,20 +28,19 @@ def up(port: int | None) -> None:
         stack.start()  # says who holds the folder
     open_database()
     first_start()
-    stack.start()
-    try:
-        with err.status("Starting"):
-            stack.wait_ready()
-        out.print(f"Dashboard: {stack.address}", markup=False)
-        greet(stack.address)
-        out.print(f"Files: {settings.data_dir.absolute()}   Logs: {stack.logs}   Ctrl-C ends it.", markup=False)
-        out.print(NOTICE, style="dim")
-        stack.supervise()
-    except KeyboardInterrupt:  # Ctrl-C is how one ends it, at any moment
-        pass
-    finally:
-        with err.status("Ending: workers finish the batch in hand"):
-            stack.stop()
+    with stack.heed_signals():
+        stack.start()
+        try:
+            with err.status("Starting"):
+                stack.wait_ready()
+            out.print(f"Dashboard: {stack.address}", markup=False)
+            greet(stack.address)
+            out.print(f"Files: {settings.data_dir.absolute()}   Logs: {stack.logs}   Ctrl-C ends it.", markup=False)
+            out.print(NOTICE, style="dim")
+            stack.supervise()
+        finally:
+            with err.status("Ending: workers finish the batch in hand"):
+                stack.stop()
 
 
 def first_start(*, shipped: bool = True) -> None:
@@ -88,11 +87,12 @@ def doctor() -> None:
     bad = 0
     for name, check in checks:
         try:
-            out.print(f"[green]ok[/]   {name:13}", end="")
-            out.print(check(), markup=False)
+            said, mark = check(), "[green]ok[/]  "
         except Exception as error:
             bad += 1
-            out.print(f"\r[red]MEND[/] {name:13}{str(error).splitlines()[0] if str(error) else error!r}")
+            said, mark = str(error).splitlines()[0] if str(error) else repr(error), "[red]MEND[/]"
+        out.print(f"{mark} {name:13}", end="")
+        out.print(said, markup=False)
     raise click.exceptions.Exit(1 if bad else 0)
 
 
@@ -136,8 +136,7 @@ def _broker() -> str:
 
 def _torch() -> str:
     torch = importlib.import_module("torch")
-    importlib.import_module("models")
-    importlib.import_module("timm")
+    importlib.import_module("models.bundle")  # torchvision and timm with it
     device = "CUDA" if torch.cuda.is_available() else "CPU only"
     return f"{torch.__version__}, {device}, {torch.get_num_threads()} threads"
 
