@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_an_image_that_ends_its_worker_is_set_aside(
 
 class _running:
     def __init__(self, settings: Settings, roles: tuple[str, ...]) -> None:
-        self.stack = local.Stack(settings, roles)
+        self.stack = local.Stack(settings, roles, port=0)
 
     def __enter__(self) -> local.Stack:
         self.stack.start()
@@ -224,3 +225,67 @@ def test_status_words_cover_what_entries_can_be() -> None:
 def test_one_model_version_is_active(stack: local.Stack) -> None:
     with db.read() as session:
         assert session.scalar(select(func.count()).where(ModelVersion.state == "active")) == 1
+
+
+@pytest.fixture
+def redis_elsewhere(tmp_path: Path) -> Iterator[str]:
+    """A Redis that is not the stack's own."""
+    port = local._free_port("127.0.0.1")
+    command = [
+        programs.redis_server(),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    with redis.Redis.from_url(url) as client:
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:
+                return False
+
+        wait(answers)
+    yield url
+    server.kill()
+    server.wait()
+
+
+def test_three_urls_are_all_that_a_stack_needs_elsewhere(
+    configure: Callable[..., Settings],
+    empty_postgres: str,
+    redis_elsewhere: str,
+    tmp_path: Path,
+    night: Path,
+    phantom_bundle: Path,
+) -> None:
+    settings = configure(
+        database_url=empty_postgres,
+        redis_url=redis_elsewhere,
+        store_url=f"file://{tmp_path / 'elsewhere'}",
+        lease_seconds=4,
+        sweep_seconds=1,
+        batch_size=8,
+        ingest_processes=1,
+    )
+    refused = run_cli("screen", str(night), "--model", str(phantom_bundle))
+    assert refused.returncode == 2 and "cxrscreen db upgrade" in refused.stderr
+    assert run_cli("db", "upgrade").returncode == 0
+    register(phantom_bundle)
+    with _running(settings, programs.ROLES) as stack:
+        assert "redis" not in stack.roles
+        job = add_job(JobKind.FOLDER, night)
+        wait(scored_at_least(8))
+        os.kill(pid_of("screen"), signal.SIGKILL)
+        os.kill(pid_of("ingest"), signal.SIGKILL)
+        assert wait_until_ended(job.id) == jobs.Account(scored=60)
+    assert set(results().values()) == {1}
+    assert not (settings.data_dir / "cxrscreen.db").exists() and not (settings.data_dir / "store").exists()
+    assert (tmp_path / "elsewhere" / "derivatives").is_dir()
