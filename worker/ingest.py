@@ -7,7 +7,6 @@ between costs that slice's work and nothing else, because the walk is the same e
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrscreen import blobs, db, entries, jobs, queue
-from cxrscreen.imaging import Limits, Member, Reason, Rejected, walk
+from cxrscreen.imaging import Limits, Member, walk
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
 from worker import intake, rescreen, runtime
@@ -97,11 +96,7 @@ def _members(path: Path, label: str) -> Iterator[Member]:
         max_bytes=int(settings.max_archive_gb * 1e9),
         max_depth=settings.max_archive_depth,
     )
-    if not os.path.lexists(path):
-        gone = Rejected(Reason.UNREADABLE, "There is no such file or folder.")
-        yield Member(name=label, size=None, path=None, data=None, refused=gone)
-        return
-    yield from walk(path, label, limits)
+    return walk(path, label, limits)
 
 
 def slices(members: Iterable[Member], count: int | None = None) -> Iterator[list[Member]]:

@@ -233,14 +233,9 @@ class Slice:
 
 def _load(leaf: Leaf) -> None:
     """Read and hash. What the walk refused, and what cannot be read, ends here with its reason."""
-    if leaf.member.refused:
-        leaf.refused = leaf.member.refused
-        return
     try:
         leaf.data = leaf.member.read()
     except Rejected as refused:
         leaf.refused = refused
-    except OSError as error:
-        leaf.refused = Rejected(Reason.UNREADABLE, error.strerror or str(error))
     else:
         leaf.sha256 = hashlib.sha256(leaf.data).hexdigest()
