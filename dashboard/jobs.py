@@ -21,7 +21,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from cxrscreen import db, entries, jobs, queue, registry, studies
+from cxrscreen import db, entries, jobs, queue, registry, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
 from dashboard import forms, identity
@@ -56,7 +56,7 @@ def show(job_id: int) -> str:
         version = session.get_one(ModelVersion, job.model_version_id)
         owner = session.get(User, job.user_id) if job.user_id else None
         limit = registry.threshold(session, version.id)
-        flagged = studies.flagged_count(session, version.id, limit, state="all", job_id=job_id)
+        flagged = worklist.flagged_count(session, version.id, limit, state="all", job_id=job_id)
     return render_template(
         "job.html",
         job=job,

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, redirect, render_template, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, entries, studies
+from cxrscreen import db, entries, studies, worklist
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Image, ModelVersion, Result, Role, Verdict
 from dashboard import forms, identity, shell
@@ -111,7 +111,7 @@ def _around(session: Session, study_id: int, state: str, job_id: int | None) -> 
     version = shell.in_use()
     if version is None:
         return None, None
-    return studies.neighbours(session, version.id, version.threshold, study_id, state=state, job_id=job_id)
+    return worklist.neighbours(session, version.id, version.threshold, study_id, state=state, job_id=job_id)
 
 
 def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:

@@ -7,7 +7,7 @@ import math
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, jobs, studies
+from cxrscreen import db, jobs, worklist
 from cxrscreen.errors import UsageError
 from dashboard import forms, shell
 
@@ -31,10 +31,10 @@ def index() -> str:
         offered = jobs.latest(session, JOBS_OFFERED)
         if version is None:
             return render_template("worklist.html", version=None, jobs=offered)
-        lines = studies.worklist(
+        lines = worklist.page(
             session, version.id, version.threshold, state=state, job_id=job_id, after=after, limit=PAGE + 1
         )
-        counts = studies.flagged_counts(session, version.id, version.threshold, job_id)
+        counts = worklist.flagged_counts(session, version.id, version.threshold, job_id)
         if job_id is not None and all(job.id != job_id for job in offered):
             offered.append(jobs.get(session, job_id))
     shown = lines[:PAGE]
@@ -44,7 +44,7 @@ def index() -> str:
         version=version,
         lines=shown,
         counts=counts,
-        states=studies.STATES,
+        states=worklist.STATES,
         state=state,
         job_id=job_id,
         jobs=offered,
@@ -56,7 +56,7 @@ def index() -> str:
 def asked() -> tuple[str, int | None]:
     """The state and the job that an address filters by."""
     state = request.args.get("state", "open")
-    if state not in studies.STATES:
+    if state not in worklist.STATES:
         abort(404)
     return state, forms.query_whole("job")
 

@@ -8,7 +8,7 @@ import pytest
 import seed
 from dashboard_fixtures import Browser, Site, done_job, scored
 
-from cxrscreen import db, registry, studies, users
+from cxrscreen import db, registry, studies, users, worklist
 from cxrscreen.tables import ModelState, ModelVersion, Study, Verdict
 
 
@@ -82,9 +82,7 @@ def test_paging_neither_loses_nor_repeats_where_scores_are_equal(either_site: Si
     with db.write() as session:
         for number in range(117):
             scored(session, f"s{number:03}", [[0.9, 0.1 + 0.2 + 0.5, 2 / 3][number % 3]], either_site.model_id)
-        wanted = [
-            line.study.id for line in studies.worklist(session, either_site.model_id, 0.5, state="open", limit=1000)
-        ]
+        wanted = [line.study.id for line in worklist.page(session, either_site.model_id, 0.5, state="open", limit=1000)]
     pages = walk(either_site.browser("reader"), "/worklist")
     assert [len(page) for page in pages] == [50, 50, 17]
     assert [study for page in pages for study in page] == wanted
@@ -119,8 +117,8 @@ def test_neighbours_are_the_lines_above_and_below(either_site: Site) -> None:
         unflagged = scored(session, "low", [0.2], either_site.model_id).id
     order = [ids[1], ids[0], ids[2], ids[3]]
     with db.read() as session:
-        around = [studies.neighbours(session, either_site.model_id, 0.5, one) for one in order]
-        assert studies.neighbours(session, either_site.model_id, 0.5, unflagged) == (order[3], None)
+        around = [worklist.neighbours(session, either_site.model_id, 0.5, one) for one in order]
+        assert worklist.neighbours(session, either_site.model_id, 0.5, unflagged) == (order[3], None)
     assert around == list(zip([None, *order], [*order[1:], None], strict=False))
 
 

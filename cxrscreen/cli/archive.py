@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from cxrscreen import db, entries, jobs, local, queue, registry, studies
+from cxrscreen import db, entries, jobs, local, queue, registry, worklist
 from cxrscreen.cli.common import (
     NOTICE,
     choose_model,
@@ -160,7 +160,7 @@ def _follow(job: Job, target: Path | None, as_json: bool) -> int:
     with db.read() as session:
         version = registry.get(session, str(job.model_version_id))
         limit = registry.threshold(session, version.id)
-        flagged = studies.flagged_count(session, version.id, limit, state="all", job_id=job.id)
+        flagged = worklist.flagged_count(session, version.id, limit, state="all", job_id=job.id)
     summary = {
         **state,
         "model": version.name,
