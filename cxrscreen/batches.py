@@ -26,6 +26,7 @@ class Work:
     job_id: int
     model_version_id: int
     images: list[Image]  # each once
+    deaths: int = 0  # of workers that held these images before
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
     images = list(
         session.scalars(select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id))
     )
-    return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images)
+    return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images, deaths)
 
 
 def renew(session: Session, batch_id: int, worker: str) -> bool:

@@ -48,13 +48,14 @@ class Settings(BaseSettings):
     max_archive_gb: float = Field(1000.0, gt=0, description="most an archive may unpack to, in GB")
     max_archive_depth: int = Field(3, ge=1, description="how deep archives may stand in archives")
 
-    batch_size: int = Field(32, ge=1, description="images a screening worker claims at once")
+    batch_size: int = Field(64, ge=1, description="images a screening worker claims at once")
     lease_seconds: int = Field(60, ge=2, description="how long a claim holds unless it is renewed")
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
     torch_threads: int = Field(
         0, ge=0, description="threads of PyTorch while it screens; 0: one fewer than there are cores"
     )
+    engine: str = Field("auto", description="what runs the network on a processor: auto (measured), torch or openvino")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     batches_per_process: int = Field(
         2000, ge=1, description="a screening worker leaves after this many batches and is started again"

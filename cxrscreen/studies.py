@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, db
@@ -37,23 +38,46 @@ def pseudonym(identifier: str) -> str:
     return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def keep(session: Session, facts: Facts, sha256: str, name: str) -> int:
-    """The row of the study that an image belongs to; a picture without tags is a study of its own."""
-    if facts.study_uid:
-        code = pseudonym(facts.study_uid)
-        values: dict[str, Any] = {
-            "key": f"uid:{code}"[:80],
-            "label": f"Study {code[:64]}",
-            "patient": pseudonym(facts.patient_id) if facts.patient_id else None,
-            "accession": pseudonym(facts.accession) if facts.accession else None,
-            # A date narrows a patient down (HIPAA safe harbour, 45 CFR 164.514), so it is kept only where names are.
-            "study_date": facts.study_date if get_settings().keep_identifiers else None,
-        }
-    else:
-        values = {"key": f"file:{sha256}", "label": name}
-    insert = db.insert_for(session, Study).values(created_at=now(), **values)
-    session.execute(insert.on_conflict_do_nothing(index_elements=["key"]))
-    return session.execute(select(Study.id).where(Study.key == values["key"])).scalar_one()
+@dataclass(frozen=True)
+class Origin:
+    """What an image says of the study it belongs to."""
+
+    facts: Facts
+    sha256: str  # of its file
+    name: str
+
+
+def keep(session: Session, origins: Sequence[Origin]) -> list[int]:
+    """The rows of the studies that images belong to, in their order; a picture without tags is a study of its own."""
+    values = [_row(origin) for origin in origins]
+    fresh = list({row["key"]: row for row in values}.values())
+    if not fresh:
+        return []
+    # In the order of their keys: two ingests that bring the same studies must not wait for each other.
+    fresh.sort(key=lambda row: str(row["key"]))
+    session.execute(db.insert_for(session, Study).on_conflict_do_nothing(index_elements=["key"]), fresh)
+    ids = {
+        row.key: row.id
+        for row in session.execute(select(Study.key, Study.id).where(Study.key.in_([row["key"] for row in fresh])))
+    }
+    return [ids[row["key"]] for row in values]
+
+
+def _row(origin: Origin) -> dict[str, Any]:
+    facts = origin.facts
+    if not facts.study_uid:
+        values = {"key": f"file:{origin.sha256}", "label": origin.name}
+        return values | {"patient": None, "accession": None, "study_date": None, "created_at": now()}
+    code = pseudonym(facts.study_uid)
+    return {
+        "key": f"uid:{code}"[:80],
+        "label": f"Study {code[:64]}",
+        "patient": pseudonym(facts.patient_id) if facts.patient_id else None,
+        "accession": pseudonym(facts.accession) if facts.accession else None,
+        # A date narrows a patient down (HIPAA safe harbour, 45 CFR 164.514), so it is kept only where names are.
+        "study_date": facts.study_date if get_settings().keep_identifiers else None,
+        "created_at": now(),
+    }
 
 
 def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -> None:
@@ -72,8 +96,14 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
             Result.score,
             func.count().over(partition_by=Image.study_id).label("images"),
             place.label("place"),
+            # The worklist's copies; the lock above holds back whoever gives a verdict meanwhile.
+            Review.verdict.label("verdict"),
+            Review.user_id.label("reader_id"),
+            func.coalesce(Study.study_date, "").label("study_date"),
         )
         .join(Image, Image.id == Result.image_id)
+        .join(Study, Study.id == Image.study_id)
+        .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
         .where(Image.study_id.in_(wanted), Result.model_version_id == model_version_id)
         .subquery()
     )
@@ -83,9 +113,7 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
         row["updated_at"] = now()
     if rows:
         insert = db.insert_for(session, StudyResult)
-        fresh = {
-            name: insert.excluded[name] for name in ("image_id", "label", "subclass", "score", "images", "updated_at")
-        }
+        fresh = {name: insert.excluded[name] for name in rows[0] if name not in ("study_id", "model_version_id")}
         session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
 
 
@@ -158,6 +186,8 @@ def review(
     )
     session.add(given)
     session.flush()
+    copies = update(StudyResult).where(StudyResult.study_id == study.id)
+    session.execute(copies.values(verdict=verdict, reader_id=user.id))
     audit.record(session, user, "study.review", f"study {study.id}", verdict=verdict.value)
     return given
 

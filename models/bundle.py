@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from cxrscreen.imaging import PREPROCESSING
 from models.compose import Composition
 from models.device import pick_device
+from models.engine import Engine, Pass, TorchEngine, choose
 from models.errors import BundleError, OptionsInvalid
-from models.explain import has_map, local_evidence, pack, to_heat
-from models.images import Pixels, normalise, stack
+from models.explain import has_map, pack, to_heat
+from models.images import Pixels, stack
 from models.likeness import Likeness
 from models.transfer import Network, channels_last
 
@@ -58,39 +59,50 @@ class Screener:
         self.network = channels_last(network.eval())
         self.likeness = likeness
         self.device = next(network.parameters()).device
-        self.mapped = has_map(network, int(record["input_size"]))
+        self.size = int(record["input_size"])
+        self.whole = Pass(
+            self.network,
+            record["mean"],
+            record["std"],
+            self.composition.members(record["positive"]),
+            float(record["temperature"]),
+            has_map(network, self.size),
+        )
+        self.engine: Engine = TorchEngine(self.whole)
+
+    def quicken(self, wanted: str, threads: int, remember: Path | None = None) -> None:
+        """Run on the quickest engine of this machine from now on (models.engine.choose)."""
+        key = str(self.record["weights"]["sha256"])
+        self.engine = choose(wanted, self.whole, self.size, threads, remember, key)
 
     def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Screen derivatives, uint8 (H, W) of any size, as cxrscreen.imaging.decode gives them."""
-        return self.predict_inputs(stack(images, int(self.record["input_size"])))
+        return self.predict_inputs(stack(images, self.size))
 
-    @torch.no_grad()
     def predict_inputs(self, inputs: torch.Tensor) -> Predictions:
         """The same of pictures that are already inputs, uint8 [N, 1, S, S]."""
-        record, members = self.record, self.composition.members(self.record["positive"])
-        temperature = float(record["temperature"])
-        p: list[torch.Tensor] = []
-        pooled: list[torch.Tensor] = []
+        logits = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
+        pooled = [np.zeros((0, self.network.head.in_features), np.float32)]
         heat: list[bytes | None] = []
-        for chunk in torch.split(inputs, CHUNK):
-            x = normalise(chunk, record["mean"], record["std"]).to(self.device)
-            features, flat = self.network.features(x)
-            pooled.append(flat.cpu())
-            p.append((self.network.head(flat) / temperature).softmax(dim=1).cpu())
-            if self.mapped:
-                evidence = local_evidence(features, self.network.head, members, temperature)
-                heat += [pack(one) for one in to_heat(evidence, record["heat_scale"])]
-            else:
+        for chunk in torch.split(inputs, CHUNK) if len(inputs) else ():
+            said, flat, evidence = self.engine(chunk)
+            logits.append(said)
+            pooled.append(flat)
+            if evidence is None:
                 heat += [None] * len(chunk)
-        subclass_p = torch.cat(p).numpy() if p else np.zeros((0, len(self.composition.subclasses)), np.float32)
+            else:
+                heat += [pack(one) for one in to_heat(torch.from_numpy(evidence), self.record["heat_scale"])]
+        return self.compose(np.concatenate(logits), np.concatenate(pooled), heat)
+
+    def compose(
+        self, logits: npt.NDArray[np.float32], pooled: npt.NDArray[np.float32], heat: list[bytes | None]
+    ) -> Predictions:
+        """From subclass logits [N, S] and pooled features [N, D] to answers."""
+        subclass_p = (torch.from_numpy(logits) / float(self.record["temperature"])).softmax(dim=1).numpy()
         class_p = self.composition.probabilities(subclass_p)
         label, subclass = self.composition.decide(subclass_p)
-        distance = None
-        if self.likeness is not None:
-            distance = np.zeros(0, np.float32)
-            if pooled:
-                distance = self.likeness.distance(torch.cat(pooled).numpy())
-        score = class_p[:, self.composition.classes.index(record["positive"])]
+        distance = None if self.likeness is None else self.likeness.distance(pooled)
+        score = class_p[:, self.composition.classes.index(self.record["positive"])]
         return Predictions(subclass_p, class_p, score, label, subclass, distance, heat)
 
     def unlike(self, distance: float) -> bool:

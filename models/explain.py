@@ -39,9 +39,10 @@ def local_evidence(
     logits = torch.einsum("nchw,kc->nkhw", features, head.weight) / temperature
     if head.bias is not None:
         logits = logits + head.bias[None, :, None, None] / temperature
-    inside = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-    inside[torch.from_numpy(members).to(logits.device)] = True
-    return logits[:, inside].logsumexp(dim=1) - logits[:, ~inside].logsumexp(dim=1)
+    # Lists of places, not a mask: what an engine traces must not depend on values.
+    inside = [int(place) for place in members]
+    outside = [place for place in range(head.out_features) if place not in inside]
+    return logits[:, inside].logsumexp(dim=1) - logits[:, outside].logsumexp(dim=1)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ RECORD = {
     ],
     "positive": "covid",
     "backbone": "resnet10t",
-    "preprocessing": "cxr8-1",
+    "preprocessing": "cxr8-2",
 }
 
 
@@ -99,6 +99,6 @@ def result(score: float = 0.5) -> dict[str, object]:
         "score": score,
         "probabilities": {"covid-1": score, "normal-1": 1 - score},
         "distance": 1.0,
-        "preprocessing": "cxr8-1",
+        "preprocessing": "cxr8-2",
         "heat": None,
     }

@@ -23,7 +23,8 @@ from worker.stop import Stopped
 
 log = logging.getLogger(__name__)
 
-SLICE_BYTES = 64 << 20
+# Two slices are in memory at a time.
+SLICE_BYTES = 32 << 20
 STORE_PAUSE_SECONDS = 5.0
 
 
@@ -69,10 +70,34 @@ def _list_sources(job: Job, me: str) -> None:
         for source in job.sources:
             path, referred = _open_source(source, stack)
             careful = job.attempts > 1  # somebody died here: go one by one, to find out at which file
-            for members in slices(_members(path, source["label"]), 1 if careful else None):
-                if runtime.stopping():
-                    raise Stopped
-                intake.Slice(job, me, members, referred).take_in(pool)
+            cut = slices(_members(path, source["label"]), 1 if careful else None)
+            _take_in((intake.Slice(job, me, members, referred, pool) for members in cut), ahead=not careful)
+
+
+def _take_in(cut: Iterable[intake.Slice], *, ahead: bool) -> None:
+    """Slice after slice; with `ahead` the next one is read while this one is decoded and written."""
+    under_way: list[intake.Slice] = []
+    try:
+        for piece in cut:
+            if runtime.stopping():
+                break
+            under_way.append(piece)
+            piece.begin()
+            if len(under_way) > 1:
+                under_way[0].commit()
+                del under_way[0]
+            piece.decode()
+            if not ahead:
+                piece.commit()
+                del under_way[0]
+        for piece in under_way:
+            piece.commit()
+    except Exception:
+        for piece in under_way:
+            piece.forgive()
+        raise
+    if runtime.stopping():
+        raise Stopped
 
 
 def _open_source(source: dict[str, Any], stack: ExitStack) -> tuple[Path, bool]:

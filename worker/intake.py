@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import blobs, db, entries, jobs, queue, studies
 from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
 from worker import stop
 
 DEATHS_OF_ONE = 3  # a file is set aside after so many workers died while they read it
@@ -34,61 +34,91 @@ class Leaf:
 
 
 class Slice:
-    def __init__(self, job: Job, worker: str, members: list[Member], referred: bool) -> None:
+    """Some members of a job's sources, taken in together.
+
+    `begin`, `decode` and `commit` come in this order; between them the pool works, so that one slice is read while
+    the one before it is decoded or written.
+    """
+
+    def __init__(self, job: Job, worker: str, members: list[Member], referred: bool, pool: Executor) -> None:
         self.job = job
         self.worker = worker
         self.members = members
         self.referred = referred
+        self.pool = pool
         self.store = blobs.store()
+        self.leaves: list[Leaf] = []
+        self.work: list[Future[None]] = []
 
-    def take_in(self, pool: Executor) -> None:
-        """Settle or queue every member. Raises Stopped where the job is no longer ours to work on."""
-        leaves = self._register()
-        if not leaves:
-            return
-        try:
-            list(pool.map(_load, leaves))
-            self._find_known(leaves)
-            fresh = [leaf for leaf in leaves if leaf.sha256 and not leaf.refused and leaf.twin is None]
-            list(pool.map(self._decode_and_store, fresh))
-            made = self._commit(leaves)
-        except Exception:
-            # Alive, so nobody died with these files: their attempt does not count.
-            self._forgive(leaves)
-            raise
+    def begin(self) -> None:
+        """Register every member and set the pool to read and hash. Raises Stopped where the job is no longer ours."""
+        self.leaves = self._register()
+        self.work = [self.pool.submit(_load, leaf) for leaf in self.leaves]
+
+    def decode(self) -> None:
+        """Find out what is known already, and set the pool to decode and store the rest."""
+        self._wait()
+        self._find_known(self.leaves)
+        fresh = [leaf for leaf in self.leaves if leaf.sha256 and not leaf.refused and leaf.twin is None]
+        self.work = [self.pool.submit(self._decode_and_store, leaf) for leaf in fresh]
+
+    def commit(self) -> None:
+        """Settle or queue every member, and wake the screening workers."""
+        self._wait()
+        made = self._commit(self.leaves) if self.leaves else []
+        self.leaves = []
         for batch_id in made:
             queue.submit(queue.SCREEN, batch_id)
 
+    def forgive(self) -> None:
+        """Drop the work. We are alive, so nobody died with these files: their attempt does not count."""
+        for future in self.work:
+            future.cancel()
+        wait(self.work)
+        with db.write() as session:
+            session.execute(
+                update(Entry)
+                .where(Entry.id.in_([leaf.entry_id for leaf in self.leaves]))
+                .values(attempts=Entry.attempts - 1)
+            )
+
+    def _wait(self) -> None:
+        for future in self.work:
+            future.result()
+        self.work = []
+
     def _register(self) -> list[Leaf]:
         """Make every member a row that waits, before it is touched; pass by those that are settled."""
-        names = [member.name for member in self.members]
-        leaves = []
+        members = {member.name: member for member in self.members}
         with db.write() as session:
             if not jobs.hold(session, self.job.id, self.worker):
                 raise stop.Stopped
-            rows = {
-                row.name: row
-                for row in session.scalars(
-                    select(Entry).where(Entry.job_id == self.job.id, Entry.name.in_(names), Entry.frame == 0)
-                )
-            }
-            for member in self.members:
-                row = rows.get(member.name)
-                if row is None:
-                    row = Entry(job_id=self.job.id, name=member.name, frame=0, frames=1, attempts=0)
-                    row.status = EntryStatus.WAITING
-                    session.add(row)
-                    rows[member.name] = row
-                elif row.status != EntryStatus.WAITING or row.image_id is not None:
+            rows = session.scalars(
+                select(Entry).where(Entry.job_id == self.job.id, Entry.name.in_(members), Entry.frame == 0)
+            ).all()
+            begun = []
+            for row in rows:
+                if row.status != EntryStatus.WAITING or row.image_id is not None:
                     continue
-                elif row.attempts >= DEATHS_OF_ONE:
+                if row.attempts >= DEATHS_OF_ONE:
                     detail = f"{row.attempts} workers ended while they read it"
                     entries.reject(session, row, Reason.QUARANTINED, detail, status=EntryStatus.FAILED)
                     continue
                 row.attempts += 1
-                leaves.append((member, row))
-            session.flush()
-            return [Leaf(member, entry_id=row.id) for member, row in leaves]
+                begun.append(Leaf(members[row.name], entry_id=row.id))
+            seen = {row.name for row in rows}
+            fresh = [
+                {"job_id": self.job.id, "name": name, "status": EntryStatus.WAITING, "attempts": 1}
+                for name in members
+                if name not in seen
+            ]
+            made = {}
+            if fresh:
+                ordered = insert(Entry).returning(Entry.name, Entry.id, sort_by_parameter_order=True)
+                made = {row.name: row.id for row in session.execute(ordered, fresh)}
+            # In the order of the walk, which is the order in which twins are told apart.
+            ids = made | {leaf.member.name: leaf.entry_id for leaf in begun}
+            return [Leaf(member, entry_id=ids[name]) for name, member in members.items() if name in ids]
 
     def _find_known(self, leaves: list[Leaf]) -> None:
         hashes = {leaf.sha256 for leaf in leaves if leaf.sha256}
@@ -138,7 +168,7 @@ class Slice:
             if frame.derivative is not None:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
         if (leaf.derivatives or leaf.known) and not self._refers(leaf):
-            self.store.put("originals", leaf.data)
+            self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
         leaf.data = None
 
     def _refers(self, leaf: Leaf) -> bool:
@@ -148,67 +178,93 @@ class Slice:
         with db.write() as session:
             if not jobs.hold(session, self.job.id, self.worker, progressed=True):
                 raise stop.Stopped
-            waiting: list[int] = []
+            found = session.scalars(select(Entry).where(Entry.id.in_([leaf.entry_id for leaf in leaves])))
+            rows = {row.id: row for row in found}
+            accepted: list[tuple[Leaf, Entry]] = []
             for leaf in leaves:
-                row = session.get_one(Entry, leaf.entry_id)
+                row = rows[leaf.entry_id]
                 row.sha256 = leaf.sha256
                 if leaf.refused:
                     entries.reject(session, row, leaf.refused.reason, leaf.refused.detail)
                 elif leaf.twin is not None:
-                    twin = session.get_one(Entry, leaf.twin)
-                    row.status, row.duplicate_of, row.image_id = EntryStatus.DUPLICATE, twin.id, twin.image_id
+                    row.status, row.duplicate_of = EntryStatus.DUPLICATE, leaf.twin
                 else:
-                    waiting += self._accept(session, leaf, row)
-            scored = self._scored_before(session, waiting)
+                    accepted.append((leaf, row))
+            waiting = self._accept(session, accepted)
+            session.flush()
+            self._point_at_twins(session, leaves, rows)
+            scored = self._scored_before(session, waiting) if any(leaf.known for leaf in leaves) else set()
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
 
-    def _accept(self, session: Session, leaf: Leaf, row: Entry) -> list[int]:
-        """Rows for the frames of an accepted file; answers the entries that want a score."""
-        path = str(leaf.member.path) if self._refers(leaf) else None
-        images = {image.frame: image.id for image in leaf.known}
-        if leaf.known and path is None:
-            # The bytes are in the store now; a folder file they once stood for is no longer needed.
-            session.execute(update(Image).where(Image.sha256 == leaf.sha256).values(path=None))
-        count = len(leaf.frames) or len(images)
+    def _accept(self, session: Session, accepted: list[tuple[Leaf, Entry]]) -> list[int]:
+        """Rows for the frames of accepted files; answers the entries that want a score."""
+        images = self._add_images(session, [leaf for leaf, _ in accepted])
         wanted = []
-        for index in range(count):
-            entry = row
-            if index:
-                entry = Entry(job_id=row.job_id, name=row.name, frame=index, attempts=0, sha256=row.sha256)
-                entry.status = EntryStatus.WAITING
-                session.add(entry)
-            entry.frames = count
-            if leaf.frames and (refused := leaf.frames[index].refused):
-                entries.reject(session, entry, refused.reason, refused.detail)
-                continue
-            if leaf.frames:
-                entry.image_id = self._add_image(session, leaf, leaf.frames[index], path)
-            else:
-                entry.image_id = images[index]
-            session.flush()
-            wanted.append(entry.id)
-        return wanted
+        for leaf, row in accepted:
+            known = {image.frame: image.id for image in leaf.known}
+            if leaf.known and self._path(leaf) is None:
+                # The bytes are in the store now; a folder file they once stood for is no longer needed.
+                session.execute(update(Image).where(Image.sha256 == leaf.sha256).values(path=None))
+            count = len(leaf.frames) or len(known)
+            for index in range(count):
+                entry = row
+                if index:
+                    entry = Entry(job_id=row.job_id, name=row.name, frame=index, attempts=0, sha256=row.sha256)
+                    entry.status = EntryStatus.WAITING
+                    session.add(entry)
+                entry.frames = count
+                if leaf.frames and (refused := leaf.frames[index].refused):
+                    entries.reject(session, entry, refused.reason, refused.detail)
+                    continue
+                assert leaf.sha256 is not None
+                entry.image_id = images[leaf.sha256, index] if leaf.frames else known[index]
+                wanted.append(entry)
+        session.flush()
+        return [entry.id for entry in wanted]
 
-    def _add_image(self, session: Session, leaf: Leaf, frame: Prepared, path: str | None) -> int:
-        assert leaf.sha256 is not None and frame.facts is not None
-        insert = db.insert_for(session, Image).values(
-            study_id=studies.keep(session, frame.facts, leaf.sha256, leaf.member.name),
-            sha256=leaf.sha256,
-            frame=frame.index,
-            frames=frame.count,
-            name=leaf.member.name,
-            path=path,
-            derivative=leaf.derivatives[frame.index],
-            width=frame.facts.width,
-            height=frame.facts.height,
-            facts=frame.facts.public(),
-        )
+    def _add_images(self, session: Session, leaves: list[Leaf]) -> dict[tuple[str, int], int]:
+        """Rows for the frames that were decoded, in a statement for all; answers their ids by (SHA-256, frame)."""
+        fresh = [(leaf, frame) for leaf in leaves for frame in leaf.frames if frame.refused is None]
+        if not fresh:
+            return {}
+        origins = []
+        for leaf, frame in fresh:
+            assert leaf.sha256 is not None and frame.facts is not None
+            origins.append(studies.Origin(frame.facts, leaf.sha256, leaf.member.name))
+        values = [
+            {
+                "study_id": study_id,
+                "sha256": origin.sha256,
+                "frame": frame.index,
+                "frames": frame.count,
+                "name": origin.name,
+                "path": self._path(leaf),
+                "derivative": leaf.derivatives[frame.index],
+                "width": origin.facts.width,
+                "height": origin.facts.height,
+                "facts": origin.facts.public(),
+                "created_at": now(),
+            }
+            for (leaf, frame), origin, study_id in zip(fresh, origins, studies.keep(session, origins), strict=True)
+        ]
         # Two jobs may bring the same file at once; the later one takes the row of the earlier.
-        session.execute(insert.on_conflict_do_nothing(index_elements=["sha256", "frame"]))
-        return session.execute(
-            select(Image.id).where(Image.sha256 == leaf.sha256, Image.frame == frame.index)
-        ).scalar_one()
+        session.execute(
+            db.insert_for(session, Image).on_conflict_do_nothing(index_elements=["sha256", "frame"]), values
+        )
+        found = session.execute(
+            select(Image.sha256, Image.frame, Image.id).where(Image.sha256.in_([row["sha256"] for row in values]))
+        )
+        return {(row.sha256, row.frame): row.id for row in found}
+
+    def _point_at_twins(self, session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
+        """A duplicate shows the image of the entry it repeats, once that one has one."""
+        for leaf in leaves:
+            if leaf.twin is not None and not leaf.refused:
+                rows[leaf.entry_id].image_id = session.get_one(Entry, leaf.twin).image_id
+
+    def _path(self, leaf: Leaf) -> str | None:
+        return str(leaf.member.path) if self._refers(leaf) else None
 
     def _scored_before(self, session: Session, entry_ids: list[int]) -> set[int]:
         """Entries whose image this model version has scored in an earlier job: that result is used again."""
@@ -221,14 +277,6 @@ class Slice:
                 .returning(Entry.id)
             )
         )
-
-    def _forgive(self, leaves: list[Leaf]) -> None:
-        with db.write() as session:
-            session.execute(
-                update(Entry)
-                .where(Entry.id.in_([leaf.entry_id for leaf in leaves]))
-                .values(attempts=Entry.attempts - 1)
-            )
 
 
 def _load(leaf: Leaf) -> None:

@@ -1,13 +1,15 @@
-"""Screening: claim a batch, decode its derivatives, one forward pass, write the answers in one transaction."""
+"""Screening: claim a batch, decode its derivatives while the network runs, write the answers in one transaction."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,13 +27,16 @@ from cxrscreen.imaging import PREPROCESSING, Reason, Rejected, decode, prepare
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Image, ModelVersion, now
 from models import bundle
+from models.images import to_input
 from worker import stop
-from worker.runtime import SCREENING, lease, name
+from worker.runtime import SCREENING, lease, name, stopping
 
 log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 STORE_PAUSE_SECONDS = 5.0
+# A sweep waits no longer than this for a worker that is never idle.
+TURN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,44 +46,93 @@ class Missing:
     detail: str
 
 
-def run() -> None:
-    """Screen the most urgent batch, if one is due."""
-    me = name()
-    with db.write() as session:
-        work = batches.claim(session, me)
-    if work is None:
-        return
-    SCREENING.doing = f"job {work.job_id}, batch {work.batch_id}: {len(work.images)} images"
+class Turn:
+    """Batch after batch, each written while the next one is computed.
 
-    def renew() -> bool:
+    A batch that a worker died with before is screened with nothing else in hand, so that a deadly image costs no
+    neighbour more than one death.
+    """
+
+    def __init__(self) -> None:
+        self.me = name()
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self.decoders = ThreadPoolExecutor(get_settings().decode_threads, thread_name_prefix="decode")
+        self.written: Future[None] | None = None
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._settle()
+        self.writer.shutdown()
+        self.decoders.shutdown()
+
+    def one(self) -> bool:
+        """Screen the most urgent batch; False where none is due or nothing could be done."""
         with db.write() as session:
-            return batches.renew(session, work.batch_id, me)
+            work = batches.claim(session, self.me)
+        if work is None:
+            return False
+        if work.deaths:
+            self._settle()
+        SCREENING.doing = f"job {work.job_id}, batch {work.batch_id}: {len(work.images)} images"
+        holding = ExitStack()
+        lost = holding.enter_context(lease(lambda: _renew(work, self.me)))
+        done = False
+        with holding, self._excused(work):
+            answers = _answer(work, self.decoders)
+            self._settle()
+            self.written = self.writer.submit(self._write, work, answers, lost, holding.pop_all())
+            done = True
+        if work.deaths:
+            self._settle()
+        return done
 
-    try:
-        with lease(renew) as lost:
-            answers = _answer(work)
-        if not lost.is_set():
+    def _settle(self) -> None:
+        """Wait until the batch before is written."""
+        if self.written is not None:
+            self.written.result()
+            self.written = None
+
+    def _write(self, work: Work, answers: list[Answer], lost: threading.Event, holding: ExitStack) -> None:
+        with holding, self._excused(work):
+            if not lost.is_set():
+                with db.write() as session:
+                    batches.finish(session, work, self.me, answers)
+            SCREENING.done += 1
+
+    @contextmanager
+    def _excused(self, work: Work) -> Iterator[None]:
+        """What goes wrong with a batch ends here, and the batch is told so."""
+        try:
+            yield
+        except BundleDamaged as error:
+            SCREENING.last_error = str(error)
             with db.write() as session:
-                batches.finish(session, work, me, answers)
-        SCREENING.done += 1
-    except BundleDamaged as error:
-        SCREENING.last_error = str(error)
-        with db.write() as session:
-            batches.release(session, work.batch_id, me)
-            jobs.fail(session, work.job_id, str(error), Reason.INTERNAL)
-    except (OSError, SQLAlchemyError) as error:
-        # The store or the database is away. The worker lives, so this is no death: the batch goes back unharmed.
-        log.exception("Batch %s waits", work.batch_id)
-        SCREENING.last_error = f"{type(error).__name__}: {error}"
-        time.sleep(STORE_PAUSE_SECONDS)
-        with db.write() as session:
-            batches.release(session, work.batch_id, me)
-    except Exception as error:
-        # Nothing we foresaw. Tried again in halves, as after a death, it ends in quarantine if it stays so.
-        log.exception("Batch %s failed", work.batch_id)
-        SCREENING.last_error = f"{type(error).__name__}: {error}"
-        with db.write() as session:
-            batches.give_up(session, work.batch_id, me)
+                batches.release(session, work.batch_id, self.me)
+                jobs.fail(session, work.job_id, str(error), Reason.INTERNAL)
+        except (OSError, SQLAlchemyError) as error:
+            # The store or the database is away. The worker lives, so this is no death: the batch goes back unharmed.
+            log.exception("Batch %s waits", work.batch_id)
+            SCREENING.last_error = f"{type(error).__name__}: {error}"
+            time.sleep(STORE_PAUSE_SECONDS)
+            with db.write() as session:
+                batches.release(session, work.batch_id, self.me)
+        except Exception as error:
+            # Nothing we foresaw. Tried again in halves, as after a death, it ends in quarantine if it stays so.
+            log.exception("Batch %s failed", work.batch_id)
+            SCREENING.last_error = f"{type(error).__name__}: {error}"
+            with db.write() as session:
+                batches.give_up(session, work.batch_id, self.me)
+
+
+def run() -> None:
+    """Screen what is due, for a turn: sweeps and other messages want this process too."""
+    until = time.monotonic() + TURN_SECONDS
+    try:
+        with Turn() as turn:
+            while turn.one() and time.monotonic() < until and not stopping():
+                pass
     finally:
         SCREENING.doing = "waiting for work"
     if SCREENING.done >= get_settings().batches_per_process:
@@ -86,30 +140,56 @@ def run() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _answer(work: Work) -> list[Answer]:
+def _renew(work: Work, me: str) -> bool:
+    with db.write() as session:
+        return batches.renew(session, work.batch_id, me)
+
+
+def _answer(work: Work, decoders: Executor) -> list[Answer]:
+    """One forward pass for each chunk, while the next chunks are decoded."""
     with db.read() as session:
         version = session.get_one(ModelVersion, work.model_version_id)
     screener = _screener(version.sha256, registry.fetch(blobs.store(), version), get_settings().device)
-    with ThreadPoolExecutor(get_settings().decode_threads) as pool:
-        pixels = list(pool.map(_pixels, work.images))
-    answers = [
-        Answer(image.id, reason=Reason.ORIGINAL_MISSING, detail=held.detail, failed=True)
-        for image, held in zip(work.images, pixels, strict=True)
-        if isinstance(held, Missing)
-    ]
-    ready = [(image, held) for image, held in zip(work.images, pixels, strict=True) if not isinstance(held, Missing)]
-    return answers + _predict(screener, ready)
+    read = [decoders.submit(_input, image, screener.size) for image in work.images]
+    answers: list[Answer] = []
+    try:
+        for start in range(0, len(read), bundle.CHUNK):
+            ready = []
+            for image, future in zip(work.images[start:], read[start : start + bundle.CHUNK], strict=False):
+                held = future.result()
+                if isinstance(held, Missing):
+                    said = Answer(image.id, reason=Reason.ORIGINAL_MISSING, detail=held.detail, failed=True)
+                    answers.append(said)
+                else:
+                    ready.append((image, held))
+            answers += _predict(screener, ready)
+    finally:
+        for future in read:
+            future.cancel()
+    return answers
+
+
+def _input(image: Image, size: int) -> Pixels | Missing:
+    """The network's input [size, size]; of the test hook, an end."""
+    held = _pixels(image)
+    return held if isinstance(held, Missing) else to_input(held, size)
 
 
 @lru_cache(maxsize=2)
 def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
-    # Decoding, ingest and the pages want a core too; threads that wait for one another cost more than they give.
-    torch.set_num_threads(get_settings().torch_threads or max(1, (os.cpu_count() or 2) - 1))
     try:
-        return bundle.load(folder, device=device)
+        screener = bundle.load(folder, device=device)
+        screener.quicken(get_settings().engine, _threads(), get_settings().cache_dir / "engines.json")
+        return screener
     except bundle.BundleError as error:
         raise BundleDamaged(str(error)) from error
+
+
+def _threads() -> int:
+    """For the network. Decoding, ingest and the pages want a core too; threads that wait for one another cost more
+    than they give."""
+    return get_settings().torch_threads or max(1, (os.cpu_count() or 2) - 1)
 
 
 def _pixels(image: Image) -> Pixels | Missing:
@@ -138,7 +218,7 @@ def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -
     if not ready:
         return []
     try:
-        said = screener.predict([pixels for _, pixels in ready])
+        said = screener.predict_inputs(torch.from_numpy(np.stack([pixels for _, pixels in ready])[:, None]))
     except Exception as error:
         if len(ready) == 1:
             log.exception("Image %s", ready[0][0].id)

@@ -13,6 +13,8 @@ from cxrscreen.imaging.facts import Facts
 Grey = NDArray[np.uint8]
 Stored = NDArray[np.uint8] | NDArray[np.int8] | NDArray[np.uint16] | NDArray[np.int16]
 
+IDENTITY = np.arange(256, dtype=np.uint8)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -33,6 +35,8 @@ class Frame:
     def display(self) -> Grey:
         """The picture [H, W] as everything here sees it: windowed, 8 bit, bone white."""
         codes = codes_of(self.stored)
+        if codes.dtype == np.uint8 and np.array_equal(self.tones, IDENTITY):
+            return codes.view(np.uint8)
         grey = np.empty(codes.shape, np.uint8)
         for rows in strips(codes.shape):
             grey[rows] = self.tones[codes[rows]]

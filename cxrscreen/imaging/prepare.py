@@ -11,8 +11,8 @@ from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.read import open_source
 from cxrscreen.imaging.reasons import Rejected
 
-# A JPEG may be decoded at a fraction of its size, if that leaves twice the derivative's side to average over.
-DECODED_SIDE = 2 * MAX_SIDE
+# A JPEG may be decoded at a fraction of its size, as long as no side falls under the derivative's.
+DECODED_SIDE = MAX_SIDE
 
 
 @dataclass(frozen=True)

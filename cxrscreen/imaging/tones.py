@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxrscreen.imaging.frame import Grey, Stored, codes_of, strips
 
@@ -141,9 +142,13 @@ def histogram(stored: Stored, padding: int | None = None) -> NDArray[np.int64]:
     """Pixels for each code, those of the padding value left out unless there is nothing else."""
     codes = codes_of(stored)
     bins = 2 ** (8 * codes.dtype.itemsize)
-    counts = np.zeros(bins, dtype=np.int64)
-    for rows in strips(codes.shape):
-        counts += np.bincount(codes[rows].ravel(), minlength=bins)
+    if bins == 256:
+        # Pillow counts bytes as they are; numpy would widen each to 64 bits first.
+        counts = np.array(Image.fromarray(codes).histogram(), dtype=np.int64)
+    else:
+        counts = np.zeros(bins, dtype=np.int64)
+        for rows in strips(codes.shape):
+            counts += np.bincount(codes[rows].ravel(), minlength=bins)
     if padding is not None:
         kept = counts.copy()
         kept[padding % bins] = 0

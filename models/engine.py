@@ -1,0 +1,196 @@
+"""What runs the network: PyTorch anywhere, or OpenVINO on processors where it is quicker and says the same.
+
+Which one is found out by measuring, once a machine and bundle; see docs/decisions/0012-engines-by-measurement.md.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from models.errors import OptionsInvalid
+from models.explain import local_evidence
+from models.transfer import Network
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+# Logits [N, K], pooled features [N, D], and the local evidence [N, h, w] where the network has a map.
+Said = tuple[Floats, Floats, Floats | None]
+
+ENGINES = ("torch", "openvino")
+# How far the probabilities of a quicker engine may lie from PyTorch's on the probe; a thousandth of a display's step.
+AGREE = 1e-4
+PROBE = 32
+
+
+class Engine(Protocol):
+    name: str
+
+    def __call__(self, inputs: torch.Tensor) -> Said:
+        """Of pictures uint8 [N, 1, S, S]."""
+        ...
+
+
+class Pass(nn.Module):
+    """The whole way from uint8 pictures to numbers as one module, so that every engine computes the same thing."""
+
+    def __init__(
+        self,
+        network: Network,
+        mean: float,
+        std: float,
+        members: npt.NDArray[np.int64],
+        temperature: float,
+        mapped: bool,
+    ) -> None:
+        """`members` are the positive class's subclasses; `mapped` says whether the network has a map (explain)."""
+        super().__init__()
+        self.network = network
+        self.mean, self.std, self.members, self.temperature, self.mapped = mean, std, members, temperature, mapped
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        scaled = (x.to(torch.float32) * (1 / 255) - self.mean) / self.std
+        features, pooled = self.network.features(scaled.contiguous(memory_format=torch.channels_last))
+        logits = self.network.head(pooled)
+        if not self.mapped:
+            return logits, pooled
+        return logits, pooled, local_evidence(features, self.network.head, self.members, self.temperature)
+
+
+class TorchEngine:
+    name = "torch"
+
+    def __init__(self, whole: Pass) -> None:
+        self.whole = whole.eval()
+        self.device = next(whole.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, inputs: torch.Tensor) -> Said:
+        # Bytes cross to the device, a quarter of what normalised pictures would weigh.
+        if self.device.type == "cuda":
+            inputs = inputs.pin_memory()
+        said = [part.cpu().numpy() for part in self.whole(inputs.to(self.device, non_blocking=True))]
+        return said[0], said[1], said[2] if self.whole.mapped else None
+
+
+class OpenVinoEngine:
+    """The traced pass, compiled for this processor in full precision. Raises whatever OpenVINO raises."""
+
+    name = "openvino"
+
+    def __init__(self, whole: Pass, size: int, threads: int) -> None:
+        # The front end is asked directly: `openvino.convert_model` reports its use over the network.
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
+        with torch.no_grad():
+            decoder = TorchScriptPythonDecoder(whole.eval(), example_input=(example,))
+        front = FrontEndManager().load_by_framework("pytorch")
+        model = front.convert(front.load(decoder))
+        model.reshape([-1, 1, size, size])
+        compiled = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"},
+        )
+        self.request = compiled.create_infer_request()
+        self.mapped = whole.mapped
+
+    def __call__(self, inputs: torch.Tensor) -> Said:
+        # Copies: the request's own memory is written over by the next call.
+        said = [np.array(part) for part in self.request.infer([inputs.numpy()]).values()]
+        return said[0], said[1], said[2] if self.mapped else None
+
+
+def choose(wanted: str, whole: Pass, size: int, threads: int, remember: Path | None = None, key: str = "") -> Engine:
+    """The engine `wanted` ("auto": the quickest that agrees with PyTorch), for pictures of `size` pixels a side.
+
+    `remember` is a JSON file of earlier measurements, looked up by `key` and what makes this machine. An engine that
+    cannot be had or disagrees is passed over with a line in the log. Raises OptionsInvalid for a name not in ENGINES.
+    """
+    if wanted not in ("auto", *ENGINES):
+        raise OptionsInvalid(f"There is no engine {wanted!r}; there are auto, {', '.join(ENGINES)}.")
+    torch.set_num_threads(threads)
+    reference = TorchEngine(whole)
+    if wanted == "torch" or reference.device.type != "cpu" or importlib.util.find_spec("openvino") is None:
+        return reference
+    machine = f"{key} {size} {threads} {platform.machine()} {os.cpu_count()} {torch.__version__}"
+    known = _read(remember).get(machine)
+    if wanted == "auto" and known and known["engine"] == "torch":
+        return reference
+    probe = _probe(size)
+    try:
+        quick = OpenVinoEngine(whole, size, threads)
+        apart = _apart(reference(probe), quick(probe))
+        if apart > AGREE:
+            raise ArithmeticError(f"its probabilities lie up to {apart:.1e} from PyTorch's")
+    except Exception as error:  # another release, another processor, a layer it does not know
+        log.warning("OpenVINO is not used: %s", " ".join(str(error).split())[:300] or type(error).__name__)
+        return reference
+    if wanted == "openvino" or known:
+        return quick
+    engines: tuple[Engine, ...] = (reference, quick)
+    rates = {engine.name: _rate(engine, probe) for engine in engines}
+    chosen = max(engines, key=lambda engine: rates[engine.name])
+    log.info("Images a second: %s; %s is used", rates, chosen.name)
+    _write(remember, machine, {"engine": chosen.name, "images_a_second": rates})
+    return chosen
+
+
+def _probe(size: int) -> torch.Tensor:
+    """Pictures [PROBE, 1, S, S] with edges and flat parts, the same each time."""
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.rand(PROBE, 1, 7, 7, generator=chance)
+    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    return (smooth * 255).to(torch.uint8)
+
+
+def _apart(one: Said, other: Said) -> float:
+    first, second = (torch.from_numpy(said[0]).softmax(dim=1) for said in (one, other))
+    return float((first - second).abs().max())
+
+
+def _rate(engine: Callable[[torch.Tensor], Any], probe: torch.Tensor) -> float:
+    """Images a second, the best of three after one to warm up: what the engine can do, not what others let it."""
+    engine(probe)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        engine(probe)
+        seconds.append(time.perf_counter() - start)
+    return round(len(probe) / min(seconds), 1)
+
+
+def _read(remember: Path | None) -> dict[str, Any]:
+    try:
+        found = json.loads(remember.read_text()) if remember else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(remember: Path | None, machine: str, measured: dict[str, Any]) -> None:
+    if remember is None:
+        return
+    try:
+        remember.parent.mkdir(parents=True, exist_ok=True)
+        fresh = remember.with_name(f".{remember.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(_read(remember) | {machine: measured}, indent=1) + "\n")
+        fresh.replace(remember)
+    except OSError as error:
+        log.warning("The measurement is not kept: %s", error)
