@@ -1,14 +1,25 @@
-"""The worklist: flagged studies by falling score, its counts, and the way from one case to the next."""
+"""The worklist: a page of studies in the order asked for, its counts, and the way from one case to the next."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import Session
 
-from cxrscreen.tables import Entry, Image, Review, Study, StudyResult, User, Verdict
+from cxrscreen.errors import UsageError
+from cxrscreen.tables import Review, Study, StudyResult, User, Verdict
+from cxrscreen.worklist_filters import SORTS, STATES, Filters
+from cxrscreen.worklist_scope import Scope, scope
+
+__all__ = ["STATES", "Count", "Filters", "Line", "counts", "cursor", "flagged_count", "neighbours", "page", "place"]
+
+# Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
+COUNTED = 10_000
+Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
 
 @dataclass(frozen=True)
@@ -22,123 +33,130 @@ class Line:
     reviewed_at: datetime | None
 
 
-STATES = ("open", "confirmed", "dismissed", "unsure", "reviewed", "all")
+@dataclass(frozen=True)
+class Count:
+    """How many; `more` where counting stopped at that number."""
+
+    number: int
+    more: bool = False
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.number + other.number, self.more or other.more)
+
+
+PLAIN = Filters()
 
 
 def page(
     session: Session,
     model_version_id: int,
     threshold: float,
+    filters: Filters = PLAIN,
     *,
-    state: str = "open",
-    job_id: int | None = None,
-    after: tuple[float, int] | None = None,
+    after: Place | None = None,
     limit: int = 50,
 ) -> list[Line]:
-    """Flagged studies by falling score, a page at a time; `after` is the (score, study id) of the last line seen."""
+    """The studies that match, a page at a time; `after` is the place of the last line seen."""
+    asked = scope(session, model_version_id, threshold, filters)
+    found = _ordered(session, asked, falling=SORTS[filters.sort].falling, beyond=after).limit(limit).subquery()
+    order = SORTS[filters.sort]
+    key = getattr(found.c, order.column.key)
+    # The order is found in an index first; the wide rows are fetched for one page alone.
     query = (
         select(Study, StudyResult, Review.verdict, User.name, Review.created_at)
+        .select_from(found)
+        .join(StudyResult, _of_version(found.c.study_id, model_version_id))
         .join(Study, Study.id == StudyResult.study_id)
         .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
         .outerjoin(User, User.id == Review.user_id)
-        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold, _state(state))
-        .order_by(StudyResult.score.desc(), StudyResult.study_id)
-        .limit(limit)
+        .order_by(*((key.desc(), found.c.study_id.desc()) if order.falling else (key, found.c.study_id)))
     )
-    if job_id is not None:
-        query = query.where(_in_job(job_id))
-    if after is not None:
-        score, study_id = after
-        query = query.where(
-            (StudyResult.score < score) | and_(StudyResult.score == score, StudyResult.study_id > study_id)
-        )
     return [Line(*row) for row in session.execute(query)]
 
 
-def flagged_count(
-    session: Session, model_version_id: int, threshold: float, *, state: str = "open", job_id: int | None = None
-) -> int:
-    query = (
-        select(func.count())
-        .select_from(StudyResult)
-        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
-        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold, _state(state))
-    )
-    if job_id is not None:
-        query = query.where(_in_job(job_id))
-    return session.scalar(query) or 0
+def place(line: Line, filters: Filters) -> str:
+    """Where a page ends, as an address holds it: the page after it begins there."""
+    value = getattr(line.result, SORTS[filters.sort].column.key)
+    written = value.isoformat() if isinstance(value, datetime) else value if isinstance(value, str) else repr(value)
+    return f"{written},{line.result.study_id}"
 
 
-def flagged_counts(
-    session: Session, model_version_id: int, threshold: float, job_id: int | None = None
-) -> dict[str, int]:
-    """How many flagged studies each state of the worklist holds, in one query."""
-    query = (
-        select(Review.verdict, func.count())
-        .select_from(StudyResult)
-        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
-        .where(StudyResult.model_version_id == model_version_id, StudyResult.score >= threshold)
-        .group_by(Review.verdict)
-    )
-    if job_id is not None:
-        query = query.where(_in_job(job_id))
-    counts = dict.fromkeys(STATES, 0)
-    for verdict, number in session.execute(query):
-        counts[Verdict(verdict).value if verdict else "open"] += number
-        counts["all"] += number
-    counts["reviewed"] = counts["all"] - counts["open"]
-    return counts
+def cursor(text: str, filters: Filters) -> Place | None:
+    """The place that `place` wrote. Raises UsageError where it is none of this sort."""
+    if not text:
+        return None
+    written, _, study_id = text.rpartition(",")
+    kind = SORTS[filters.sort].read
+    try:
+        value = datetime.fromisoformat(written) if kind is datetime else kind(written)
+        wrong = not study_id.isascii() or not study_id.isdigit() or len(study_id) > 15
+        wrong |= isinstance(value, float) and not math.isfinite(value)
+        wrong |= isinstance(value, datetime) and (value.tzinfo is None or not 1900 <= value.year < 2200)
+        wrong |= isinstance(value, str) and not ((value.isascii() and value.isdigit()) or value == "")
+    except ValueError:
+        wrong = True
+    if wrong or len(text) > 60:
+        raise UsageError("That address does not name a place in the worklist.")
+    return value, int(study_id)
+
+
+def counts(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> dict[str, Count]:
+    """How many studies each state of the list holds under the other filters, each counted up to COUNTED."""
+    asked = scope(session, model_version_id, threshold, filters)
+    parts = []
+    for verdict in (None, *Verdict):
+        state = StudyResult.verdict.is_(None) if verdict is None else StudyResult.verdict == verdict
+        rows = select(literal(1).label("one")).where(*asked.conditions(session, state=False), state).limit(COUNTED + 1)
+        name = "open" if verdict is None else verdict.value
+        parts.append(select(literal(name).label("state"), func.count().label("number")).select_from(rows.subquery()))
+    told = {
+        state: Count(min(number, COUNTED), number > COUNTED) for state, number in session.execute(union_all(*parts))
+    }
+    told["reviewed"] = told["confirmed"] + told["dismissed"] + told["unsure"]
+    told["all"] = told["open"] + told["reviewed"]
+    return {state: told[state] for state in STATES}
+
+
+def flagged_count(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> int:
+    """How many match, however many they are: for reports, not for pages."""
+    asked = scope(session, model_version_id, threshold, filters)
+    return session.scalar(select(func.count()).select_from(StudyResult).where(*asked.conditions(session))) or 0
 
 
 def neighbours(
-    session: Session,
-    model_version_id: int,
-    threshold: float,
-    study_id: int,
-    *,
-    state: str = "open",
-    job_id: int | None = None,
+    session: Session, model_version_id: int, threshold: float, study_id: int, filters: Filters = PLAIN
 ) -> tuple[int | None, int | None]:
-    """The study before and the study after one in the order of the worklist, whether it stands there itself or not."""
+    """The study before and the study after one in the order of the list, whether it stands there itself or not."""
+    asked = scope(session, model_version_id, threshold, filters)
+    order = SORTS[filters.sort]
     here = session.scalar(
-        select(StudyResult.score).where(
-            StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id
-        )
+        select(order.column).where(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
     )
-    query = (
-        select(StudyResult.study_id)
-        .outerjoin(Review, and_(Review.study_id == StudyResult.study_id, Review.superseded_at.is_(None)))
-        .where(
-            StudyResult.model_version_id == model_version_id,
-            StudyResult.score >= threshold,
-            StudyResult.study_id != study_id,
-            _state(state),
-        )
-        .limit(1)
-    )
-    if job_id is not None:
-        query = query.where(_in_job(job_id))
-    falling = query.order_by(StudyResult.score.desc(), StudyResult.study_id)
-    if here is None:
-        return None, session.scalar(falling)
-    tie = StudyResult.score == here
-    above = (StudyResult.score > here) | and_(tie, StudyResult.study_id < study_id)
-    below = (StudyResult.score < here) | and_(tie, StudyResult.study_id > study_id)
-    rising = query.order_by(StudyResult.score, StudyResult.study_id.desc())
-    return session.scalar(rising.where(above)), session.scalar(falling.where(below))
+    beyond = None if here is None else (here, study_id)
+    found = []
+    for falling in (not order.falling, order.falling):
+        query = _ordered(session, asked, falling=falling, beyond=beyond).limit(1).subquery()
+        found.append(session.scalar(select(query.c.study_id)))
+    return (None, found[1]) if here is None else (found[0], found[1])
 
 
-def _state(state: str) -> ColumnElement[bool]:
-    if state == "open":
-        return Review.id.is_(None)
-    if state == "reviewed":
-        return Review.id.is_not(None)
-    if state == "all":
-        return StudyResult.id.is_not(None)
-    return Review.verdict == Verdict(state)
+def _of_version(study_id: ColumnElement[int], model_version_id: int) -> ColumnElement[bool]:
+    return and_(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
 
 
-def _in_job(job_id: int) -> ColumnElement[bool]:
-    return StudyResult.study_id.in_(
-        select(Image.study_id).join(Entry, Entry.image_id == Image.id).where(Entry.job_id == job_id)
-    )
+def _ordered(session: Session, asked: Scope, *, falling: bool, beyond: Place | None) -> Any:
+    column = SORTS[asked.filters.sort].column
+    query = select(StudyResult.study_id, column).where(*asked.conditions(session))
+    if beyond is not None:
+        query = query.where(_beyond(column, beyond, falling))
+    if falling:
+        return query.order_by(column.desc(), StudyResult.study_id.desc())
+    return query.order_by(column, StudyResult.study_id)
+
+
+def _beyond(column: Any, beyond: Place, falling: bool) -> ColumnElement[bool]:
+    """A comparison of rows: an index over both columns is entered at this very place."""
+    value, study_id = beyond
+    here = tuple_(column, StudyResult.study_id)
+    there = tuple_(literal(value, column.type), literal(study_id))
+    return here < there if falling else here > there

@@ -56,7 +56,7 @@ def show(job_id: int) -> str:
         version = session.get_one(ModelVersion, job.model_version_id)
         owner = session.get(User, job.user_id) if job.user_id else None
         limit = registry.threshold(session, version.id)
-        flagged = worklist.flagged_count(session, version.id, limit, state="all", job_id=job_id)
+        flagged = bool(worklist.page(session, version.id, limit, worklist.Filters(state="all", job=job_id), limit=1))
     return render_template(
         "job.html",
         job=job,

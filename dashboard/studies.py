@@ -12,11 +12,12 @@ from werkzeug.wrappers import Response
 from cxrscreen import db, entries, studies, worklist
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Image, ModelVersion, Result, Role, Verdict
+from cxrscreen.worklist_filters import Filters
 from dashboard import forms, identity, shell
 from dashboard.filters import isolated
 from dashboard.images import original_is_there
 from dashboard.security import needs
-from dashboard.worklist import asked
+from dashboard.worklist import asked, version_for
 
 blueprint = Blueprint("studies", __name__, url_prefix="/studies")
 
@@ -44,14 +45,14 @@ class Why:
 
 @blueprint.get("/<id:study_id>")
 def show(study_id: int) -> str:
-    state, job_id = asked()
+    filters = asked()
     version = shell.in_use()
     with db.read() as session:
         study = studies.get(session, study_id)
         pictures = studies.images(session, study_id, version.id if version else None)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
-        before, after = _around(session, study_id, state, job_id)
+        before, after = _around(session, study_id, filters)
         given = studies.reviews(session, study_id)
         answers = studies.answers(session, study_id)
         following = studies.images(session, after, version.id) if after and version else []
@@ -72,8 +73,7 @@ def show(study_id: int) -> str:
         reviews=given,
         current=next((review for review, _ in given if review.superseded_at is None), None),
         verdicts=list(Verdict),
-        state=state,
-        job_id=job_id,
+        filters=filters.address(),
         before=before,
         after=after,
         comment_length=COMMENT_LENGTH,
@@ -83,13 +83,13 @@ def show(study_id: int) -> str:
 @blueprint.post("/<id:study_id>/review")
 @needs(Role.READER)
 def review(study_id: int) -> Response:
-    """Write a verdict over the one that was seen, and go on to the next open case."""
+    """Write a verdict over the one that was seen, and go on to the next case of the list it was opened from."""
     said = forms.text("verdict", most=20)
     if said not in Verdict._value2member_map_:
         raise UsageError(f"A verdict is one of {', '.join(Verdict)}.")
     comment = forms.text("comment", most=COMMENT_LENGTH, needed=False)
     seen, shown = forms.whole("seen"), forms.whole("model")
-    _, job_id = asked()
+    filters = asked()
     with db.write() as session:
         study = studies.get(session, study_id)
         model = session.get(ModelVersion, shown) if shown is not None else None
@@ -98,20 +98,21 @@ def review(study_id: int) -> Response:
         )
         # Read inside the same transaction: the case just closed must not come back as the next one.
         session.flush()
-        before, after = _around(session, study_id, "open", job_id)
+        before, after = _around(session, study_id, filters)
     flash(f"{isolated(study.label)}: {said}.", "good")
-    onward = after or before
+    # Above an open case there may be others that were passed over; a list of read ones is walked through once.
+    onward = after or (before if filters.state == "open" else None)
     if onward is None:
-        flash("That was the last open study of this list.", "note")
-        return redirect(url_for("worklist.index", job=job_id))
-    return redirect(url_for("studies.show", study_id=onward, job=job_id))
+        flash(f"That was the last {'open ' if filters.state == 'open' else ''}study of this list.", "note")
+        return redirect(url_for("worklist.index", **filters.address()))
+    return redirect(url_for("studies.show", study_id=onward, **filters.address()))
 
 
-def _around(session: Session, study_id: int, state: str, job_id: int | None) -> tuple[int | None, int | None]:
-    version = shell.in_use()
+def _around(session: Session, study_id: int, filters: Filters) -> tuple[int | None, int | None]:
+    version = version_for(session, filters)
     if version is None:
         return None, None
-    return worklist.neighbours(session, version.id, version.threshold, study_id, state=state, job_id=job_id)
+    return worklist.neighbours(session, version.id, version.threshold, study_id, filters)
 
 
 def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:

@@ -1,20 +1,38 @@
-"""The worklist: flagged studies by falling score, filtered by verdict and by job."""
+"""The worklist: studies of one model version as the address asks for them, and the filters that a person saved."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from typing import Any
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, jobs, worklist
-from cxrscreen.errors import UsageError
-from dashboard import forms, shell
+from cxrscreen import db, jobs, registry, saved_filters, users, worklist, worklist_filters
+from cxrscreen.errors import NotFound
+from cxrscreen.tables import ModelVersion, Role
+from cxrscreen.worklist_filters import Filters
+from dashboard import forms, identity, shell
+from dashboard.filters import isolated
 
 blueprint = Blueprint("worklist", __name__)
 
-PAGE = 50
 JOBS_OFFERED = 50
+# The head of a column leads to its first sort, and from there to the other.
+HEADS = {
+    "score": ("score", "score-up"),
+    "scored": ("newest", "oldest"),
+    "study": ("study-newest", "study-oldest"),
+}
+SORT_NAMES = {
+    "score": "highest score",
+    "score-up": "lowest score",
+    "newest": "last scored",
+    "oldest": "first scored",
+    "study-newest": "newest study",
+    "study-oldest": "oldest study",
+}
 
 
 @blueprint.get("/")
@@ -24,52 +42,126 @@ def home() -> Response:
 
 @blueprint.get("/worklist")
 def index() -> str:
-    state, job_id = asked()
-    after = cursor(request.args.get("after", ""))
-    version = shell.in_use()
+    filters = asked()
+    after = worklist.cursor(request.args.get("after", ""), filters)
     with db.read() as session:
-        offered = jobs.latest(session, JOBS_OFFERED)
+        version = version_for(session, filters)
         if version is None:
-            return render_template("worklist.html", version=None, jobs=offered)
-        lines = worklist.page(
-            session, version.id, version.threshold, state=state, job_id=job_id, after=after, limit=PAGE + 1
-        )
-        counts = worklist.flagged_counts(session, version.id, version.threshold, job_id)
-        if job_id is not None and all(job.id != job_id for job in offered):
-            offered.append(jobs.get(session, job_id))
-    shown = lines[:PAGE]
-    last = shown[-1].result if len(lines) > PAGE else None
+            return render_template("worklist.html", version=None)
+        lines = worklist.page(session, version.id, version.threshold, filters, after=after, limit=filters.size + 1)
+        counts = worklist.counts(session, version.id, version.threshold, filters)
+        choices = _choices(session, version, filters)
+        mine = saved_filters.of(session, identity.signed_in().row.id)
+    shown = lines[: filters.size]
+    dated = filters.sort.startswith("study") or any(line.study.study_date for line in shown)
     return render_template(
         "worklist.html",
         version=version,
         lines=shown,
         counts=counts,
         states=worklist.STATES,
-        state=state,
-        job_id=job_id,
-        jobs=offered,
+        asked=filters,
+        filters=filters.address(),
+        rest=replace(filters, state="open").address(),
+        heads=_heads(filters, dated),
+        sorts={name: told for name, told in SORT_NAMES.items() if dated or not name.startswith("study")},
+        chips=_chips(filters, choices),
+        saved=mine,
         paged=after is not None,
-        following=last and f"{last.score!r},{last.study_id}",
+        following=worklist.place(shown[-1], filters) if len(lines) > filters.size else None,
+        name_length=saved_filters.NAME_LENGTH,
+        search_length=worklist_filters.SEARCH_LENGTH,
+        sizes=worklist_filters.SIZES,
+        **choices,
     )
 
 
-def asked() -> tuple[str, int | None]:
-    """The state and the job that an address filters by."""
-    state = request.args.get("state", "open")
-    if state not in worklist.STATES:
-        abort(404)
-    return state, forms.query_whole("job")
+@blueprint.post("/worklist/saved")
+def save() -> Response:
+    """Keep the list that is looked at under a name."""
+    name = forms.text("name", most=saved_filters.NAME_LENGTH)
+    query = forms.text("query", most=2000, needed=False)
+    with db.write() as session:
+        filters = saved_filters.save(session, identity.signed_in().row, name, query)
+    flash(f"This list is saved as {isolated(name)}.", "good")
+    return redirect(url_for("worklist.index", **filters.address()))
 
 
-def cursor(text: str) -> tuple[float, int] | None:
-    """The place a page begins after: the score and number of the last study seen."""
-    if not text:
-        return None
-    score, _, study_id = text.partition(",")
-    try:
-        place = float(score), int(study_id)
-    except ValueError:
-        raise UsageError("That address does not name a place in the worklist.") from None
-    if not math.isfinite(place[0]) or not 0 <= place[1] < 10**15:
-        raise UsageError("That address does not name a place in the worklist.")
-    return place
+@blueprint.post("/worklist/saved/<id:filter_id>/remove")
+def remove(filter_id: int) -> Response:
+    with db.write() as session:
+        name = saved_filters.remove(session, identity.signed_in().row, filter_id)
+    flash(f"The saved filter {isolated(name)} is removed.", "good")
+    return redirect(url_for("worklist.index"))
+
+
+def asked() -> Filters:
+    """The filters of an address. Raises UsageError, a page of its own, where one is not understood."""
+    return worklist_filters.read(request.args)
+
+
+def version_for(session: Session, filters: Filters) -> shell.InUse | None:
+    """The version whose scores are listed: the one asked for, else the active one. Raises NotFound for no such one."""
+    used = shell.in_use()
+    if filters.model is None or (used and used.id == filters.model):
+        return used
+    found = session.get(ModelVersion, filters.model)
+    if found is None:
+        raise NotFound(f"There is no model version {filters.model}.")
+    return shell.InUse(found.id, found.name, found.phantom, registry.threshold(session, found.id))
+
+
+def _choices(session: Session, version: shell.InUse, filters: Filters) -> dict[str, Any]:
+    """What the filters offer. Raises NotFound for a job or reader in the address that does not exist."""
+    versions = registry.every(session)
+    record = next(one.record for one in versions if one.id == version.id)
+    offered = jobs.latest(session, JOBS_OFFERED)
+    if filters.job is not None and all(job.id != filters.job for job in offered):
+        offered.append(jobs.get(session, filters.job))
+    readers = [user for user in users.every(session) if users.may(user, Role.READER)]
+    if filters.reader is not None and all(reader.id != filters.reader for reader in readers):
+        readers.append(users.by_id(session, filters.reader))
+    return {
+        "jobs": offered,
+        "readers": readers,
+        "versions": versions,
+        "classes": record.get("classes", []),
+        "subclasses": [one["name"] for one in record.get("subclasses", [])],
+    }
+
+
+def _heads(filters: Filters, dated: bool) -> dict[str, dict[str, str]]:
+    """For each column that sorts: where its head leads, and what stands there now, in the words of aria-sort."""
+    heads = {}
+    for column, (falling, rising) in HEADS.items():
+        if column == "study" and not dated:
+            continue
+        now = {falling: "descending", rising: "ascending"}.get(filters.sort, "none")
+        turned = replace(filters, sort=rising if filters.sort == falling else falling)
+        heads[column] = {"now": now, "url": url_for("worklist.index", **turned.address())}
+    return heads
+
+
+def _chips(filters: Filters, choices: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each filter that is on, in words, with the address of the same list without it."""
+    job = next((job.title for job in choices["jobs"] if job.id == filters.job), "")
+    reader = next((reader.name for reader in choices["readers"] if reader.id == filters.reader), "")
+    model = next((version.name for version in choices["versions"] if version.id == filters.model), "")
+    told = {
+        "search": f"begins with {filters.search}",
+        "job": f"job {filters.job}: {job[:40]}",
+        "label": f"class {filters.label}",
+        "subclass": f"subclass {filters.subclass}",
+        "reader": f"read by {reader}",
+        "since": f"scored from {filters.since}",
+        "until": f"scored to {filters.until}",
+        "low": f"score from {filters.low}",
+        "high": f"score to {filters.high}",
+        "model": f"model {model}",
+    }
+    default = Filters()
+    return [
+        (words, url_for("worklist.index", **replace(filters, **{name: getattr(default, name)}).address()))
+        for name, words in told.items()
+        if getattr(filters, name) != getattr(default, name)
+    ]

@@ -82,7 +82,7 @@ def test_paging_neither_loses_nor_repeats_where_scores_are_equal(either_site: Si
     with db.write() as session:
         for number in range(117):
             scored(session, f"s{number:03}", [[0.9, 0.1 + 0.2 + 0.5, 2 / 3][number % 3]], either_site.model_id)
-        wanted = [line.study.id for line in worklist.page(session, either_site.model_id, 0.5, state="open", limit=1000)]
+        wanted = [line.study.id for line in worklist.page(session, either_site.model_id, 0.5, limit=1000)]
     pages = walk(either_site.browser("reader"), "/worklist")
     assert [len(page) for page in pages] == [50, 50, 17]
     assert [study for page in pages for study in page] == wanted
@@ -115,7 +115,7 @@ def test_neighbours_are_the_lines_above_and_below(either_site: Site) -> None:
             scored(session, f"s{n}", [score], either_site.model_id).id for n, score in enumerate([0.7, 0.9, 0.7, 0.6])
         ]
         unflagged = scored(session, "low", [0.2], either_site.model_id).id
-    order = [ids[1], ids[0], ids[2], ids[3]]
+    order = [ids[1], ids[2], ids[0], ids[3]]
     with db.read() as session:
         around = [worklist.neighbours(session, either_site.model_id, 0.5, one) for one in order]
         assert worklist.neighbours(session, either_site.model_id, 0.5, unflagged) == (order[3], None)

@@ -154,7 +154,7 @@ def test_a_second_version_scores_the_archive_again(
     assert set(answers.values()) == {2}, "each image has one answer of each version"
     with db.read() as session:
         limit = registry.threshold(session, second.id)
-        lines = worklist.page(session, second.id, limit, state="all", limit=500)
+        lines = worklist.page(session, second.id, limit, worklist.Filters(state="all"), limit=500)
         assert lines and {line.result.model_version_id for line in lines} == {second.id}
         assert [line.result.score for line in lines] == sorted((line.result.score for line in lines), reverse=True)
     assert len((tmp_path / "again.csv").read_text().splitlines()) == 1 + len(results())

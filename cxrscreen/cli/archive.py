@@ -160,7 +160,7 @@ def _follow(job: Job, target: Path | None, as_json: bool) -> int:
     with db.read() as session:
         version = registry.get(session, str(job.model_version_id))
         limit = registry.threshold(session, version.id)
-        flagged = worklist.flagged_count(session, version.id, limit, state="all", job_id=job.id)
+        flagged = worklist.flagged_count(session, version.id, limit, worklist.Filters(state="all", job=job.id))
     summary = {
         **state,
         "model": version.name,
