@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
     torch_threads: int = Field(
-        0, ge=0, description="threads of PyTorch while it screens; 0: one fewer than there are cores"
+        0, ge=0, description="threads of the network while it screens; 0: as many as serve best"
     )
     engine: str = Field("auto", description="what runs the network on a processor: auto (measured), torch or openvino")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

@@ -70,10 +70,10 @@ class Screener:
         )
         self.engine: Engine = TorchEngine(self.whole)
 
-    def quicken(self, wanted: str, threads: int, remember: Path | None = None) -> None:
+    def quicken(self, wanted: str, threads: int, streams: int, remember: Path | None = None) -> None:
         """Run on the quickest engine of this machine from now on (models.engine.choose)."""
         key = str(self.record["weights"]["sha256"])
-        self.engine = choose(wanted, self.whole, self.size, threads, remember, key)
+        self.engine = choose(wanted, self.whole, self.size, threads, streams, remember, key)
 
     def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Screen derivatives, uint8 (H, W) of any size, as cxrscreen.imaging.decode gives them."""

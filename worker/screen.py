@@ -180,16 +180,15 @@ def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
     try:
         screener = bundle.load(folder, device=device)
-        screener.quicken(get_settings().engine, _threads(), get_settings().cache_dir / "engines.json")
+        cores = os.cpu_count() or 2
+        # PyTorch's threads wait for one another, and decoding, ingest and the pages want a core too; streams of
+        # OpenVINO are each on their own.
+        threads = get_settings().torch_threads or max(1, cores - 1)
+        streams = get_settings().torch_threads or cores
+        screener.quicken(get_settings().engine, threads, streams, get_settings().cache_dir / "engines.json")
         return screener
     except bundle.BundleError as error:
         raise BundleDamaged(str(error)) from error
-
-
-def _threads() -> int:
-    """For the network. Decoding, ingest and the pages want a core too; threads that wait for one another cost more
-    than they give."""
-    return get_settings().torch_threads or max(1, (os.cpu_count() or 2) - 1)
 
 
 def _pixels(image: Image) -> Pixels | Missing:

@@ -1,0 +1,194 @@
+"""The ways from files to scores that are timed beside one another; each answers seconds, or what it scored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxrscreen import blobs, db, jobs, local, programs, queue, registry, schema
+from cxrscreen.imaging import decode, prepare
+from cxrscreen.imaging.prepare import DECODED_SIDE
+from cxrscreen.imaging.read import open_source
+from cxrscreen.settings import get_settings
+from cxrscreen.tables import Entry, JobKind, JobState, Result
+from models import bundle
+from models.images import to_input
+
+BATCH = 32
+CORES = os.cpu_count() or 2
+Input = NDArray[np.uint8]
+
+
+def decode_alone(files: Sequence[Path]) -> None:
+    """Nothing but pixels, no more of them than the derivative needs, on all cores."""
+
+    def take(path: Path) -> None:
+        for frame in open_source(path.read_bytes()).frames(DECODED_SIDE):
+            frame.display()
+
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(take, files))
+
+
+def inference_alone(screener: bundle.Screener, inputs: torch.Tensor) -> None:
+    """Nothing but the network, on all cores, from inputs in memory."""
+    screener.predict_inputs(inputs)
+
+
+def bare(screener: bundle.Screener, files: Sequence[Path], room: Path) -> dict[str, float]:
+    """The best loop without queue and database: hash, decode, store the same two files, predict; reading runs ahead."""
+    store = blobs.Blobs(f"file://{room}")
+
+    def take(path: Path) -> Input:
+        data = path.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        derivative = next(iter(prepare(data, path.name))).derivative or b""
+        store.put("originals", data, sha256=sha256)
+        store.put("derivatives", derivative, durable=False)
+        return to_input(decode(derivative), screener.size)
+
+    scores: dict[str, float] = {}
+    with ThreadPoolExecutor(CORES) as pool:
+        groups = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+        ahead = [[pool.submit(take, path) for path in group] for group in groups[:2]]
+        for place, group in enumerate(groups):
+            inputs = np.stack([future.result() for future in ahead.pop(0)])
+            if place + 2 < len(groups):
+                ahead.append([pool.submit(take, path) for path in groups[place + 2]])
+            said = screener.predict_inputs(torch.from_numpy(inputs[:, None]))
+            scores |= dict(zip((path.name for path in group), said.score.tolist(), strict=True))
+    return scores
+
+
+def timm_way(backbone: str, files: Sequence[Path]) -> None:
+    """As timm's documentation says: PIL, the model's own transform, a DataLoader, one forward pass a batch."""
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+
+    from models._torchvision import timm
+
+    model = timm.create_model(backbone, pretrained=False, num_classes=3).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+
+    class Files(Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return len(files)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            with Image.open(files[index]) as picture:
+                made: torch.Tensor = transform(picture.convert("RGB"))
+            return made
+
+    torch.set_num_threads(CORES)
+    with torch.inference_mode():
+        for batch in DataLoader(Files(), batch_size=BATCH, num_workers=CORES):
+            model(batch).softmax(dim=1)
+
+
+def torchxrayvision_way(backbone: str, files: Sequence[Path], size: int) -> None:
+    """As torchxrayvision's README says, with its own steps: scikit-image reads, grey values go to -1024..1024, the
+    middle square is cut out and resized, and the network sees one picture at a time."""
+    import skimage.io
+    import skimage.transform
+
+    from models._torchvision import timm
+
+    model = timm.create_model(backbone, pretrained=False, num_classes=3, in_chans=1).eval()
+    torch.set_num_threads(CORES)
+    with torch.inference_mode():
+        for path in files:
+            picture = (2 * (skimage.io.imread(path).astype(np.float32) / 255) - 1.0) * 1024
+            height, width = picture.shape
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            square = picture[None, top : top + side, left : left + side]
+            small = skimage.transform.resize(square, (1, size, size), mode="constant", preserve_range=True)
+            model(torch.from_numpy(small.astype(np.float32))[None]).sigmoid()
+
+
+class System:
+    """The embedded stack over an empty database and store: Redis, the database, ingest and screening workers."""
+
+    def __init__(self, room: Path) -> None:
+        os.environ |= {
+            "CXRSCREEN_DATA_DIR": str(room),
+            "CXRSCREEN_COPY_FOLDER_FILES": "true",
+            "CXRSCREEN_SWEEP_SECONDS": "60",
+        }
+        for cached in (get_settings, db.engine_for, blobs.store_at, queue.app_for):
+            cached.cache_clear()
+        schema.upgrade(db.get_engine())
+        self.stack = local.Stack(get_settings(), programs.WITHOUT_PAGES)
+
+    def __enter__(self) -> System:
+        self.stack.start()
+        try:
+            self.stack.wait_ready()
+        except BaseException:
+            self.stack.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.stop()
+
+    def screen(self, folder: Path, version: Path) -> float:
+        return self._job(JobKind.FOLDER, version, [{"path": str(folder), "label": folder.name}])
+
+    def rescreen(self, version: Path) -> float:
+        return self._job(JobKind.RESCREEN, version, [])
+
+    def scores(self) -> dict[str, float]:
+        """Of the newest job, by file name."""
+        with db.read() as session:
+            job = jobs.latest(session, 1)[0]
+            found = (
+                session.query(Entry.name, Result.score)
+                .join(Result, Result.image_id == Entry.image_id)
+                .where(Entry.job_id == job.id, Result.model_version_id == job.model_version_id)
+            )
+            return {Path(name).name: score for name, score in found}
+
+    def peaks_mb(self) -> dict[str, int]:
+        """The most memory that each role's processes have held, in MB, together."""
+        found: dict[str, int] = {}
+        for role in ("ingest", "screen"):
+            parent = int((get_settings().run_dir / f"{role}.pid").read_text())
+            found[role] = sum(_peak(pid) for pid in (parent, *_children(parent))) // 1024
+        return found
+
+    def _job(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> float:
+        with db.write() as session:
+            version = registry.register(session, blobs.store(), folder)
+            job = jobs.create(session, kind, "bench", version.id, sources=sources)
+        start = time.perf_counter()
+        queue.submit(queue.INGEST, job.id)
+        while True:
+            with db.read() as session:
+                state = jobs.get(session, job.id).state
+            if state not in (JobState.WAITING, JobState.RUNNING):
+                assert state == JobState.DONE, f"the job ended {state}"
+                return time.perf_counter() - start
+            time.sleep(0.02)
+
+
+def _children(parent: int) -> Iterator[int]:
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield int(child)
+            yield from _children(int(child))
+
+
+def _peak(pid: int) -> int:
+    """VmHWM in KB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
