@@ -43,7 +43,7 @@ imports: setup  ## who may import whom
 screenshots: setup  ## the pictures of the documents, taken anew from a stack with phantoms
 	@CXRSCREEN_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet tests/test_browser_path.py
 
-bench: setup  ## images a second, side by side (about four minutes)
+bench: setup  ## images a second, side by side with the ways of others (about four minutes)
 	@$(BIN)/python -m bench.throughput --quick
 
 model: setup  ## train the bundle that is shipped: make model INDEX=.../index.csv
