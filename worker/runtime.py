@@ -23,6 +23,9 @@ from cxrscreen.tables import Worker, now
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
+# Pages before screening before ingest: nobody waits for the night, and a batch that is ready runs through at once
+# instead of sharing every core's cache with the decoding of the next one.
+SCREENING_NICE, INGEST_NICE = 3, 12
 
 # One byte that the processes of a pool share with their parent: it is mapped before the fork, and writing it in a
 # signal handler needs no lock.
@@ -48,6 +51,7 @@ def watch_signals() -> None:
     @signals.worker_process_init.connect(weak=False)
     def _fresh_process(**_: Any) -> None:
         global _boot
+        os.nice(INGEST_NICE)
         _boot = os.urandom(3).hex()
         # The parent's connections are not ours: forget them without closing them.
         db.get_engine().dispose(close=False)
@@ -56,6 +60,7 @@ def watch_signals() -> None:
     @signals.worker_ready.connect(weak=False)
     def _ready(sender: Any, **_: Any) -> None:
         if type(sender.pool).__module__.endswith(".solo"):
+            os.nice(SCREENING_NICE)
             SCREENING.start()
             # The first batch should not wait for torch.
             importlib.import_module("worker.screen")
