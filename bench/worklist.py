@@ -3,8 +3,9 @@
     python -m bench.worklist [--quick] [--json FILE] [--only db,http,browser]
 
 `db_p95_ms` is the worst 95th percentile over the kinds of query (each list: first page, a page from a place inside it,
-counts, neighbours), asked over one connection as the dashboard asks. `http_p95_ms` is the same at the door of
-gunicorn with twenty readers at once who never pause; `http_paced_p95_ms` with readers who take a second to look.
+counts, neighbours), asked over one connection as the dashboard asks. `http_p95_ms` is that of the pages at the door of
+gunicorn with twenty readers at once who look at each list for a second; `http_saturated_p95_ms` with twenty programs
+that never pause, which says what the machine carries at most (`http_saturated_requests_s`).
 `verdict_to_next_ms` is the median time in headless Chromium from the key of a verdict to the next case's picture.
 PostgreSQL runs with the settings it comes with. `--quick` is a tenth of the studies.
 """

@@ -264,7 +264,7 @@ class Study(Base):
     __tablename__ = "studies"
     # Operators of patterns: a prefix is found by its index whatever the database's collation.
     __table_args__ = tuple(
-        Index(f"ix_studies_{name}", name, postgresql_ops={name: "text_pattern_ops"})
+        Index(f"ix_studies_{name}", name, postgresql_ops={name: "text_pattern_ops"}, postgresql_include=["id"])
         for name in ("patient", "accession", "label")
     )
 
@@ -372,7 +372,11 @@ class StudyResult(Base):
         Index("ix_study_results_by_time", "model_version_id", "updated_at", "study_id", **_beside("score")),
         Index("ix_study_results_by_date", "model_version_id", "study_date", "study_id", **_beside("score")),
         Index("ix_study_results_by_verdict", "model_version_id", "verdict", "score", "study_id"),
-        Index("ix_study_results_by_subclass", "model_version_id", "subclass", "score", "study_id"),
+        Index(
+            "ix_study_results_by_subclass",
+            *("model_version_id", "subclass", "score", "study_id"),
+            postgresql_include=["verdict"],
+        ),
         Index("ix_study_results_by_reader", "model_version_id", "reader_id", "score", "study_id", **_WHERE_READ),
     )
 

@@ -19,6 +19,10 @@ __all__ = ["STATES", "Count", "Filters", "Line", "counts", "cursor", "flagged_co
 
 # Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
 COUNTED = 10_000
+LOOKED_AT = 1_000
+COUNTED_STATES = {"open": StudyResult.verdict.is_(None)} | {
+    verdict.value: StudyResult.verdict == verdict for verdict in Verdict
+}
 Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
 
@@ -58,7 +62,7 @@ def page(
 ) -> list[Line]:
     """The studies that match, a page at a time; `after` is the place of the last line seen."""
     asked = scope(session, model_version_id, threshold, filters)
-    found = _ordered(session, asked, falling=SORTS[filters.sort].falling, beyond=after).limit(limit).subquery()
+    found = _ordered(asked, falling=SORTS[filters.sort].falling, beyond=after).limit(limit).subquery()
     order = SORTS[filters.sort]
     key = getattr(found.c, order.column.key)
     # The order is found in an index first; the wide rows are fetched for one page alone.
@@ -101,26 +105,52 @@ def cursor(text: str, filters: Filters) -> Place | None:
 
 
 def counts(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> dict[str, Count]:
-    """How many studies each state of the list holds under the other filters, each counted up to COUNTED."""
+    """How many studies each state of the list holds under the other filters; counting stops where it gets dear."""
     asked = scope(session, model_version_id, threshold, filters)
-    parts = []
-    for verdict in (None, *Verdict):
-        state = StudyResult.verdict.is_(None) if verdict is None else StudyResult.verdict == verdict
-        rows = select(literal(1).label("one")).where(*asked.conditions(session, state=False), state).limit(COUNTED + 1)
-        name = "open" if verdict is None else verdict.value
-        parts.append(select(literal(name).label("state"), func.count().label("number")).select_from(rows.subquery()))
-    told = {
-        state: Count(min(number, COUNTED), number > COUNTED) for state, number in session.execute(union_all(*parts))
-    }
+    told: dict[str, Count] = dict.fromkeys(COUNTED_STATES, Count(0))
+    if asked.broad:
+        told |= _counted_among(session, asked)
+    else:
+        # One walk settles it where few match; else each state is counted by itself, up to the same length.
+        rows = select(StudyResult.verdict).where(*asked.conditions(state=False)).limit(COUNTED + 1).subquery()
+        grouped = session.execute(select(rows.c.verdict, func.count()).group_by(rows.c.verdict)).all()
+        if sum(number for _, number in grouped) <= COUNTED:
+            told |= {_state_of(verdict): Count(number) for verdict, number in grouped}
+        else:
+            told |= _counted_apart(session, asked)
     told["reviewed"] = told["confirmed"] + told["dismissed"] + told["unsure"]
     told["all"] = told["open"] + told["reviewed"]
     return {state: told[state] for state in STATES}
 
 
+def _counted_apart(session: Session, asked: Scope) -> dict[str, Count]:
+    parts = []
+    for state, condition in COUNTED_STATES.items():
+        rows = select(literal(1)).where(*asked.conditions(state=False), condition).limit(COUNTED + 1).subquery()
+        parts.append(select(literal(state), func.count().label("number")).select_from(rows))
+    counted = session.execute(union_all(*parts))
+    return {state: Count(min(number, COUNTED), number > COUNTED) for state, number in counted}
+
+
+def _counted_among(session: Session, asked: Scope) -> dict[str, Count]:
+    """The same where each candidate has to be looked at: so many of each state, and what they hold is the least."""
+    parts = []
+    for state, condition in COUNTED_STATES.items():
+        query = select(and_(*asked.broad).label("hit")).where(*asked.conditions(state=False, broad=False), condition)
+        rows = query.limit(LOOKED_AT).subquery()
+        number, seen = func.count().filter(rows.c.hit), func.count()
+        parts.append(select(literal(state), number.label("number"), seen.label("seen")).select_from(rows))
+    return {state: Count(number, seen == LOOKED_AT) for state, number, seen in session.execute(union_all(*parts))}
+
+
+def _state_of(verdict: Verdict | None) -> str:
+    return verdict.value if verdict else "open"
+
+
 def flagged_count(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> int:
     """How many match, however many they are: for reports, not for pages."""
     asked = scope(session, model_version_id, threshold, filters)
-    return session.scalar(select(func.count()).select_from(StudyResult).where(*asked.conditions(session))) or 0
+    return session.scalar(select(func.count()).select_from(StudyResult).where(*asked.conditions())) or 0
 
 
 def neighbours(
@@ -135,7 +165,7 @@ def neighbours(
     beyond = None if here is None else (here, study_id)
     found = []
     for falling in (not order.falling, order.falling):
-        query = _ordered(session, asked, falling=falling, beyond=beyond).limit(1).subquery()
+        query = _ordered(asked, falling=falling, beyond=beyond).limit(1).subquery()
         found.append(session.scalar(select(query.c.study_id)))
     return (None, found[1]) if here is None else (found[0], found[1])
 
@@ -144,10 +174,15 @@ def _of_version(study_id: ColumnElement[int], model_version_id: int) -> ColumnEl
     return and_(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
 
 
-def _ordered(session: Session, asked: Scope, *, falling: bool, beyond: Place | None) -> Any:
+def _ordered(asked: Scope, *, falling: bool, beyond: Place | None) -> Any:
     column = SORTS[asked.filters.sort].column
-    query = select(StudyResult.study_id, column).where(*asked.conditions(session))
-    if beyond is not None:
+    query = select(StudyResult.study_id, column).where(*asked.conditions())
+    low, high = asked.bounds()
+    if (
+        beyond is not None
+        and (falling or low is None or beyond[0] >= low)
+        and (not falling or high is None or beyond[0] <= high)
+    ):
         query = query.where(_beyond(column, beyond, falling))
     if falling:
         return query.order_by(column.desc(), StudyResult.study_id.desc())

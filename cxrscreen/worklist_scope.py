@@ -6,32 +6,51 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, any_, cast, column, func, literal, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, UnaryExpression, any_, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.operators import custom_op
 
 from cxrscreen.tables import Entry, Image, Study, StudyResult, Verdict
 from cxrscreen.worklist_filters import Filters
 
-# Fewer studies than this are looked up one by one; of more, a walk along the sort meets a page's worth soon.
-FEW = 5_000
+# A search that finds no more than this, and a job that holds no more, are looked up study by study; of more, a walk
+# along the list meets a page's worth soon.
+FOUND_FEW = 5_000
+JOB_FEW = 30_000
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Filters of one model version, ready to be asked: `few` are the only studies that can match, where it is known."""
+    """Filters of one model version, ready to be asked.
+
+    `few` name the only studies that can match, to be looked up by their numbers; `broad` are asked study by study.
+    """
 
     filters: Filters
     model_version_id: int
     threshold: float
-    few: tuple[int, ...] | None = None
+    few: tuple[ColumnElement[bool], ...] = ()
     broad: tuple[ColumnElement[bool], ...] = ()
 
-    def conditions(self, session: Session, *, state: bool = True) -> list[ColumnElement[bool]]:
+    @property
+    def low(self) -> float:
+        return self.threshold if self.filters.low is None else self.filters.low
+
+    def bounds(self) -> tuple[Any, Any]:
+        """The least and the greatest value that the sorted column can have here; None where there is no such bound."""
         asked = self.filters
-        low = self.threshold if asked.low is None else asked.low
+        if asked.sort.startswith("score"):
+            return self.low, asked.high
+        if asked.sort in ("newest", "oldest"):
+            until = asked.until and _midnight(asked.until + timedelta(days=1))
+            return asked.since and _midnight(asked.since), until
+        return None, None
+
+    def conditions(self, *, state: bool = True, broad: bool = True) -> list[ColumnElement[bool]]:
+        asked = self.filters
         found: list[ColumnElement[bool]] = [StudyResult.model_version_id == self.model_version_id]
-        found.append(StudyResult.score >= low)
+        found.append(StudyResult.score >= self.low)
         if asked.high is not None:
             found.append(StudyResult.score <= asked.high)
         if asked.label:
@@ -44,55 +63,64 @@ class Scope:
             found.append(StudyResult.updated_at >= _midnight(asked.since))
         if asked.until:
             found.append(StudyResult.updated_at < _midnight(asked.until + timedelta(days=1)))
-        if self.few is not None:
-            found.append(_among(session, self.few))
         if state:
             found += _state(asked.state)
-        return [*found, *self.broad]
+        return [*found, *self.few, *(self.broad if broad else ())]
 
 
 def scope(session: Session, model_version_id: int, threshold: float, filters: Filters) -> Scope:
-    """Look up the studies of a job or a search where they are few; else leave it to a walk along the list."""
-    few: set[int] | None = None
+    """Find out which of a job and a search are few enough to be looked up; the others are left to the walk."""
+    few: list[ColumnElement[bool]] = []
     broad: list[ColumnElement[bool]] = []
-    for asked, lookup, condition in (
-        (filters.job is not None, _of_job, _in_job),
-        (bool(filters.search), _of_search, _found),
-    ):
-        if not asked:
-            continue
-        ids = session.scalars(lookup(session, filters).limit(FEW + 1)).all()
-        if len(ids) > FEW:
-            broad.append(condition(session, filters))
+    if filters.job is not None:
+        # Ordered, these come from an index: a table read until enough are found may be read to its end.
+        entries = select(Entry.id).where(Entry.job_id == filters.job).order_by(Entry.status)
+        if _at_most(session, entries, JOB_FEW):
+            few.append(_among(session, _of_job(filters.job)))
         else:
-            few = set(ids) if few is None else few & set(ids)
-    return Scope(filters, model_version_id, threshold, None if few is None else tuple(sorted(few)), tuple(broad))
+            broad.append(_in_job(filters.job))
+    if filters.search:
+        parts = [
+            select(select(Study.id).where(condition).order_by(order).limit(FOUND_FEW + 1).subquery().c.id)
+            for order, condition in _begins(session, filters.search)
+        ]
+        found = select(union_all(*parts).subquery().c.id)
+        if _at_most(session, found, FOUND_FEW):
+            few.append(_among(session, found))
+        else:
+            broad.append(_found(session, filters.search))
+    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad))
 
 
-def _of_job(_session: Session, filters: Filters) -> Select[int]:
-    return select(Image.study_id).join(Entry, Entry.image_id == Image.id).where(Entry.job_id == filters.job)
+def _at_most(session: Session, query: Select[int], few: int) -> bool:
+    rows = query.limit(few + 1).subquery()
+    return (session.scalar(select(func.count()).select_from(rows)) or 0) <= few
 
 
-def _in_job(_session: Session, filters: Filters) -> ColumnElement[bool]:
+def _of_job(job_id: int) -> Select[int]:
+    # A scalar subquery finds each image by its number; as a join, all images before the job's may be merged first.
+    study = select(Image.study_id).where(Image.id == Entry.image_id).correlate(Entry).scalar_subquery()
+    return select(study).where(Entry.job_id == job_id, Entry.image_id.is_not(None))
+
+
+def _in_job(job_id: int) -> ColumnElement[bool]:
     # A scalar subquery is asked study by study; EXISTS would be turned into a join over every entry of the job.
-    asked = _of_job(_session, filters).where(Image.study_id == StudyResult.study_id).limit(1)
+    asked = select(Entry.id).join(Image, Entry.image_id == Image.id)
+    asked = asked.where(Entry.job_id == job_id, Image.study_id == StudyResult.study_id).limit(1)
     return asked.correlate(StudyResult).scalar_subquery().is_not(None)
 
 
-def _of_search(session: Session, filters: Filters) -> Select[int]:
-    parts = [select(Study.id).where(condition) for condition in _begins(session, filters.search)]
-    return select(union_all(*parts).subquery().c.id)
-
-
-def _found(session: Session, filters: Filters) -> ColumnElement[bool]:
-    asked = select(Study.id).where(Study.id == StudyResult.study_id, or_(*_begins(session, filters.search))).limit(1)
+def _found(session: Session, text: str) -> ColumnElement[bool]:
+    begins = or_(*(condition for _, condition in _begins(session, text)))
+    asked = select(Study.id).where(Study.id == StudyResult.study_id, begins).limit(1)
     return asked.correlate(StudyResult).scalar_subquery().is_not(None)
 
 
-def _begins(session: Session, text: str) -> list[ColumnElement[bool]]:
-    """The text begins a pseudonym, an accession or a label; the code of a label "Study CODE" is found without the word.
+def _begins(session: Session, text: str) -> list[tuple[ColumnElement[Any], ColumnElement[bool]]]:
+    """That the text begins a pseudonym, an accession or a label: conditions, each with the order of its index.
 
-    Codes are kept in small letters, so what is typed in capitals is looked for in both ways.
+    The code of a label "Study CODE" is found without the word. Codes are kept in small
+    letters, so what is typed in capitals is looked for in both ways.
     """
     typed = {text, text.lower()}
     wanted: list[tuple[InstrumentedAttribute[Any], str]] = []
@@ -100,16 +128,25 @@ def _begins(session: Session, text: str) -> list[ColumnElement[bool]]:
         wanted += [(Study.patient, one), (Study.accession, one), (Study.label, one), (Study.label, f"Study {one}")]
     end = "\U0010ffff"  # stands after every letter
     if session.get_bind().dialect.name == "postgresql":
-        return [name.op("~>=~")(one) & name.op("~<~")(one + end) for name, one in wanted]
-    return [(name >= one) & (name < one + end) for name, one in wanted]
+        at_least, before = "~>=~", "~<~"
+        ordered = [_pattern_order(name) for name, _ in wanted]
+    else:
+        at_least, before = ">=", "<"
+        ordered = [name.asc() for name, _ in wanted]
+    conditions = [name.bool_op(at_least)(one) & name.bool_op(before)(one + end) for name, one in wanted]
+    return list(zip(ordered, conditions, strict=True))
 
 
-def _among(session: Session, ids: tuple[int, ...]) -> ColumnElement[bool]:
-    """One parameter however many studies there are."""
+def _pattern_order(name: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """The order of the index for prefixes, which is that of the letters' codes and not of a language."""
+    return UnaryExpression(name, modifier=custom_op("USING ~<~"))  # type: ignore[arg-type]
+
+
+def _among(session: Session, studies: Select[int]) -> ColumnElement[bool]:
     if session.get_bind().dialect.name == "postgresql":
-        return StudyResult.study_id == any_(cast(literal(list(ids), ARRAY(BigInteger)), ARRAY(BigInteger)))
-    listed = func.json_each(f"[{','.join(map(str, ids))}]").table_valued(column("value", BigInteger))
-    return StudyResult.study_id.in_(select(listed.c.value))
+        # As an array it is made once, before the list is touched.
+        return StudyResult.study_id == any_(func.array(studies.scalar_subquery(), type_=ARRAY(BigInteger)))
+    return StudyResult.study_id.in_(studies)
 
 
 def _state(state: str) -> list[ColumnElement[bool]]:

@@ -9,7 +9,7 @@ import seed
 from dashboard_fixtures import Browser, Site, done_job, scored
 
 from cxrscreen import db, registry, studies, users, worklist
-from cxrscreen.tables import ModelState, ModelVersion, Study, Verdict
+from cxrscreen.tables import ModelState, ModelVersion, Result, Study, Verdict
 
 
 def listed(page: str) -> list[int]:
@@ -95,8 +95,6 @@ def test_the_list_follows_the_active_version_and_its_threshold(site: Site) -> No
         study = scored(session, "case", [0.9], site.model_id)
         seed_result = seed.result(0.3)
         image_id = studies.images(session, study.id, site.model_id)[0][0].id
-        from cxrscreen.tables import Result
-
         session.add(Result(image_id=image_id, model_version_id=other.id, **seed_result))
         session.flush()
         studies.refresh(session, [study.id], other.id)
@@ -142,3 +140,101 @@ def test_an_empty_list_says_what_to_do_next(site: Site) -> None:
         version = registry.need_active(session)
         version.state = ModelState.RETIRED
     assert "There is no active model yet" in browser.page("/worklist")
+
+
+def test_heads_sort_and_say_so(site: Site) -> None:
+    with db.write() as session:
+        ids = [scored(session, f"s{n}", [0.9 - n / 10], site.model_id).id for n in range(3)]
+    browser = site.browser("reader")
+    page = browser.page("/worklist")
+    assert re.search(r'aria-sort="descending"><a href="/worklist\?sort=score-up" id="sort-score"', page)
+    assert re.search(r'aria-sort="none"><a href="/worklist\?sort=newest" id="sort-scored"', page)
+    assert 'id="sort-study"' not in page, "no date is kept, so none can be sorted by"
+    turned = browser.page("/worklist?sort=score-up")
+    assert listed(turned) == ids[::-1]
+    assert re.search(r'aria-sort="ascending"><a href="/worklist" id="sort-score"', turned)
+    with db.write() as session:
+        study = session.get_one(Study, ids[1])
+        study.study_date = "20260101"
+        studies.refresh(session, ids, site.model_id)
+    assert listed(browser.page("/worklist?sort=study-newest"))[0] == ids[1]
+    assert 'id="sort-study"' in browser.page("/worklist")
+
+
+def test_filters_stay_in_every_address_and_come_off_one_by_one(site: Site) -> None:
+    with db.write() as session:
+        job = done_job(session, site.model_id)
+        for number in range(30):
+            scored(session, f"s{number:02}", [0.9], site.model_id, job)
+        job_id = job.id
+    browser = site.browser("reader")
+    page = browser.page(f"/worklist?job={job_id}&class=covid&size=25&q=s&state=all")
+    assert len(listed(page)) == 25
+    following = re.search(r'id="next-page" href="([^"]+)"', page)
+    case = re.search(r'class="case" href="([^"]+)"', page)
+    assert following and case
+    for link in (following[1], case[1]):
+        assert all(part in link for part in ("class=covid", f"job={job_id}", "q=s", "size=25", "state=all"))
+    assert len(listed(browser.page(following[1].replace("&amp;", "&")))) == 5
+    chips = re.search(r'id="chips">(.*?)</p>', page, re.DOTALL)
+    assert chips and chips[1].count("Take this filter off") == 3
+    assert "No study matches" in browser.page("/worklist?subclass=normal-1&state=all")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("state=nope", 400),
+        ("sort=nope", 400),
+        ("low=much", 400),
+        ("from=soon", 400),
+        ("after=x", 400),
+        ("size=1000000", 400),
+        ("job=999", 404),
+        ("reader=999", 404),
+        ("model=999", 404),
+    ],
+)
+def test_a_bad_address_is_answered_in_a_sentence(site: Site, query: str, status: int) -> None:
+    with db.write() as session:
+        study_id = scored(session, "case", [0.9], site.model_id).id
+    browser = site.browser("reader")
+    answer = browser.get(f"/worklist?{query}")
+    assert answer.status_code == status and "Traceback" not in answer.text
+    assert re.search(r'class="said">[^<]{10,}', answer.text)
+    if not query.startswith(("after", "job", "reader")):
+        assert browser.get(f"/studies/{study_id}?{query}").status_code == status
+
+
+def test_a_saved_filter_is_its_owners_alone(site: Site) -> None:
+    reader, other = site.browser("reader"), site.browser("admin")
+    data = {"name": "Mine <b>", "query": "state=unsure&low=0.25&after=0.5,1&x=y"}
+    answer = reader.post("/worklist/saved", data, page="/worklist")
+    assert answer.location == "/worklist?state=unsure&low=0.25"
+    page = reader.page("/worklist")
+    assert "Mine &lt;b&gt;" in page and 'href="/worklist?state=unsure&amp;low=0.25"' in page
+    assert "Mine" not in other.page("/worklist")
+    again = reader.post("/worklist/saved", {**data, "query": "sort=newest"}, page="/worklist")
+    assert again.status_code == 302
+    (number,) = set(re.findall(r'action="/worklist/saved/(\d+)/remove"', reader.page("/worklist")))
+    assert other.post(f"/worklist/saved/{number}/remove").status_code == 404
+    assert reader.post(f"/worklist/saved/{number}/remove").status_code == 302
+    assert 'action="/worklist/saved/' not in reader.page("/worklist")
+    for bad in ({"name": ""}, {"name": "x" * 61}, {"name": "x", "query": "state=nope"}):
+        assert reader.post("/worklist/saved", bad, page="/worklist").status_code == 400
+
+
+def test_another_version_is_listed_when_asked_for(site: Site) -> None:
+    with db.write() as session:
+        other = seed.model(session, "m2", state=ModelState.CANDIDATE, threshold=0.2)
+        study = scored(session, "case", [0.1], site.model_id)
+        image = studies.images(session, study.id, None)[0][0]
+        session.add(Result(image_id=image.id, model_version_id=other.id, **seed.result(0.3)))
+        session.flush()
+        studies.refresh(session, [study.id], other.id)
+        other_id, study_id = other.id, study.id
+    browser = site.browser("reader")
+    assert listed(browser.page("/worklist")) == []
+    page = browser.page(f"/worklist?model={other_id}")
+    assert listed(page) == [study_id] and "0.200" in page
+    assert f"model={other_id}" in page

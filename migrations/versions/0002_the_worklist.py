@@ -57,7 +57,8 @@ def upgrade() -> None:
     op.create_index("ix_images_study_id_id", "images", ["study_id", "id"])
     op.drop_index("ix_studies_patient", "studies")
     for name in ("patient", "accession", "label"):
-        op.create_index(f"ix_studies_{name}", "studies", [name], postgresql_ops={name: "text_pattern_ops"})
+        prefixes = {"postgresql_ops": {name: "text_pattern_ops"}, "postgresql_include": ["id"]}
+        op.create_index(f"ix_studies_{name}", "studies", [name], **prefixes)
     op.create_table(
         "saved_filters",
         sa.Column("id", KEY, nullable=False),
