@@ -371,7 +371,11 @@ class StudyResult(Base):
         Index("ix_study_results_by_score", "model_version_id", "score", "study_id", **_beside("updated_at")),
         Index("ix_study_results_by_time", "model_version_id", "updated_at", "study_id", **_beside("score")),
         Index("ix_study_results_by_date", "model_version_id", "study_date", "study_id", **_beside("score")),
-        Index("ix_study_results_by_verdict", "model_version_id", "verdict", "score", "study_id"),
+        Index(
+            "ix_study_results_by_verdict",
+            *("model_version_id", "verdict", "score", "study_id"),
+            postgresql_include=["updated_at", "label", "subclass"],
+        ),
         Index(
             "ix_study_results_by_subclass",
             *("model_version_id", "subclass", "score", "study_id"),
