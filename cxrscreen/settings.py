@@ -52,9 +52,7 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(60, ge=2, description="how long a claim holds unless it is renewed")
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
-    torch_threads: int = Field(
-        0, ge=0, description="threads of the network while it screens; 0: as many as serve best"
-    )
+    torch_threads: int = Field(0, ge=0, description="threads of the network while it screens; 0: as many as serve best")
     engine: str = Field("auto", description="what runs the network on a processor: auto (measured), torch or openvino")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     batches_per_process: int = Field(

@@ -159,6 +159,20 @@ def images(session: Session, study_id: int, model_version_id: int | None) -> lis
     return [(image, result) for image, result in rows]
 
 
+def others_of_patient(session: Session, study: Study, limit: int) -> list[Study]:
+    """The patient's other studies, the newest first by their date, or by arrival where no date is kept."""
+    if study.patient is None:
+        return []
+    return list(
+        session.scalars(
+            select(Study)
+            .where(Study.patient == study.patient, Study.id != study.id)
+            .order_by(func.coalesce(Study.study_date, "").desc(), Study.created_at.desc(), Study.id.desc())
+            .limit(limit)
+        )
+    )
+
+
 def review(
     session: Session,
     study: Study,

@@ -20,6 +20,7 @@ from dashboard import (
     jobs,
     models,
     people,
+    pixels,
     schedules,
     security,
     shell,
@@ -30,7 +31,7 @@ from dashboard import (
 )
 from dashboard.receiving import ReceivingRequest
 
-ROOMS = (audit, auth, images, jobs, models, people, schedules, studies, system, uploads, worklist)
+ROOMS = (audit, auth, images, jobs, models, people, pixels, schedules, studies, system, uploads, worklist)
 
 
 class IdConverter(IntegerConverter):

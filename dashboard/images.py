@@ -14,6 +14,7 @@ from flask import Blueprint, Response, abort, request
 from PIL import Image as Pillow
 
 from cxrscreen import blobs, db, imaging, registry, studies
+from cxrscreen.imaging import Frame
 from cxrscreen.imaging.reasons import Rejected
 from cxrscreen.tables import Image
 from dashboard import forms, heat
@@ -28,26 +29,17 @@ def picture(image_id: int, kind: str) -> Response:
     """The whole picture as 8-bit grey, made by the code that screening and training read pixels with."""
     with db.read() as session:
         image = studies.image(session, image_id)
-    tag = f"{image.sha256}-{image.frame}-{kind}"
-    if known := _not_modified(tag):
+    tag = f"{image.sha256}-{image.frame}-{imaging.PREPROCESSING}-{kind}"
+    if known := not_modified(tag):
         return known
-    data = original(image)
-    if data is None:
-        abort(404, MISSING)
-    try:
-        frame = next(islice(imaging.frames(data), image.frame, None), None)
-    except Rejected as refused:
-        abort(404, f"The original cannot be shown: {refused}")
-    if frame is None:
-        abort(404, MISSING)
-    return _picture(_encode(frame.display(), kind), f"image/{'png' if kind == 'png' else 'jpeg'}", tag)
+    return _picture(_encode(opened(image).display(), kind), f"image/{'png' if kind == 'png' else 'jpeg'}", tag)
 
 
 @blueprint.get("/<id:image_id>/thumb.jpg")
 def thumb(image_id: int) -> Response:
     with db.read() as session:
         image = studies.image(session, image_id)
-    if known := _not_modified(image.derivative):
+    if known := not_modified(image.derivative):
         return known
     try:
         data = blobs.store().get("derivatives", image.derivative)
@@ -69,13 +61,27 @@ def heat_map(image_id: int) -> Response:
     if result is None or result.heat is None:
         abort(404, "There is no heat map of this image under this model version.")
     tag = hashlib.sha256(result.heat).hexdigest()[:32]
-    if known := _not_modified(tag):
+    if known := not_modified(tag):
         return known
     try:
         drawn = heat.overlay(result.heat, image.width, image.height)
     except ValueError:
         abort(404, "The stored heat map is damaged.")
     return _picture(_saved(drawn, "PNG"), "image/png", tag)
+
+
+def opened(image: Image) -> Frame:
+    """The image's frame, decoded from the original; the answer 404 with a sentence where there is none to show."""
+    data = original(image)
+    if data is None:
+        abort(404, MISSING)
+    try:
+        frame = next(islice(imaging.frames(data), image.frame, None), None)
+    except Rejected as refused:
+        abort(404, f"The original cannot be shown: {refused}")
+    if frame is None:
+        abort(404, MISSING)
+    return frame
 
 
 def original(image: Image) -> bytes | None:
@@ -105,17 +111,17 @@ def _saved(drawn: Pillow.Image, form: str, **options: Any) -> bytes:
     return held.getvalue()
 
 
-def _not_modified(tag: str) -> Response | None:
+def not_modified(tag: str) -> Response | None:
     if request.if_none_match.contains(tag):
-        return _kept(Response(status=304), tag)
+        return kept(Response(status=304), tag)
     return None
 
 
 def _picture(data: bytes, content_type: str, tag: str) -> Response:
-    return _kept(Response(data, content_type=content_type), tag)
+    return kept(Response(data, content_type=content_type), tag)
 
 
-def _kept(response: Response, tag: str) -> Response:
+def kept(response: Response, tag: str) -> Response:
     """A browser may keep it, but asks each time: after the sign-out there is nothing to see."""
     response.set_etag(tag)
     response.headers["Cache-Control"] = "private, no-cache"

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from cxrscreen import db, entries, studies, worklist
 from cxrscreen.errors import UsageError
-from cxrscreen.tables import Image, ModelVersion, Result, Role, Verdict
+from cxrscreen.tables import Image, ModelVersion, Result, Role, Study, Verdict
 from cxrscreen.worklist_filters import Filters
 from dashboard import forms, identity, shell
 from dashboard.filters import isolated
@@ -22,6 +22,7 @@ from dashboard.worklist import asked, version_for
 blueprint = Blueprint("studies", __name__, url_prefix="/studies")
 
 COMMENT_LENGTH = 4000
+OTHERS_OFFERED = 20
 # Above this a lossless picture takes longer to send than a reader waits.
 LOSSLESS_PIXELS = 6_000_000
 FACTS = {
@@ -33,6 +34,17 @@ FACTS = {
     "bits": "Bits",
     "photometric": "Photometric",
 }
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One picture on the page: of which study, and whether its original can be shown."""
+
+    study: Study
+    image: Image
+    result: Result | None
+    there: bool
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -56,15 +68,21 @@ def show(study_id: int) -> str:
         given = studies.reviews(session, study_id)
         answers = studies.answers(session, study_id)
         following = studies.images(session, after, version.id) if after and version else []
+        others = studies.others_of_patient(session, study, OTHERS_OFFERED)
+        # Only a study of the same patient may stand beside this one.
+        beside = next((other for other in others if other.id == forms.query_whole("beside")), None)
+        prior = _pane(beside, studies.images(session, beside.id, version.id if version else None)) if beside else None
+    following_image = _chosen(following, None)[0]
     return render_template(
         "study.html",
         study=study,
         pictures=pictures,
         image=image,
         result=result,
-        there=image is not None and original_is_there(image),
-        kind=_kind(image),
-        next_picture=_picture_url(_chosen(following, None)[0]),
+        panes=[pane for pane in (_pane(study, pictures, image.id if image else None), prior) if pane],
+        others=others,
+        beside=beside.id if beside else None,
+        next_pixels=_pixels_url(following_image),
         facts=_facts(image),
         why=_why(record, result) if result else None,
         positive=record.get("positive"),
@@ -146,12 +164,16 @@ def _facts(image: Image | None) -> list[tuple[str, str]]:
     return [*told, ("Size", f"{image.width} × {image.height}")]
 
 
-def _kind(image: Image | None) -> str:
-    return "png" if image is not None and image.width * image.height <= LOSSLESS_PIXELS else "jpg"
+def _pane(study: Study, pictures: list[tuple[Image, Result | None]], wanted: int | None = None) -> Pane | None:
+    image, result = _chosen(pictures, wanted)
+    if image is None:
+        return None
+    kind = "png" if image.width * image.height <= LOSSLESS_PIXELS else "jpg"
+    return Pane(study, image, result, original_is_there(image), kind)
 
 
-def _picture_url(image: Image | None) -> str:
-    """The address of the large picture, where there is one to be had."""
+def _pixels_url(image: Image | None) -> str:
+    """The address of the samples, where there are any to be had."""
     if image is None or not original_is_there(image):
         return ""
-    return url_for("images.picture", image_id=image.id, kind=_kind(image))
+    return url_for("pixels.pixels", image_id=image.id)

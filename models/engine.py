@@ -1,6 +1,6 @@
 """What runs the network: PyTorch anywhere, or OpenVINO on processors where it is quicker and says the same.
 
-Which one is found out by measuring, once a machine and bundle; see docs/decisions/0012-engines-by-measurement.md.
+Which one is found out by measuring, once a machine and bundle; see docs/decisions/0011-engines-by-measurement.md.
 """
 
 from __future__ import annotations

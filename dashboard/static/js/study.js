@@ -1,99 +1,117 @@
-// The reading room: window and level, zoom, heat map, and the keys that readers know.
+// The reading room: its tools and keys, the images of a study that change places, the other study beside it, verdicts.
+import { preload } from "./viewer_pixels.js";
+import { Pane, START } from "./viewer.js";
+import { isOneToOne, moveBy, takeHands, zoomBy, zoomTo } from "./viewer_hands.js";
+
 const by = (id) => document.getElementById(id);
-const stage = by("stage");
-const sheet = by("sheet");
-const picture = by("picture");
-const heat = by("heat");
+const panes = new Map();
+let active = null;
 
-const START = { zoom: 1, x: 0, y: 0, width: 1, level: 0, invert: false };
-const view = { ...START };
+const shared = {
+  view: { ...START },
+  heat: false,
+  opacity: 0.6,
+  redraw: () => panes.forEach((pane) => pane.draw()),
+};
 
-function draw() {
-  if (!picture) return;
-  sheet.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`;
-  // out = (in - middle) / width + 1/2, the linear window of DICOM PS3.3 C.11.2.1.2, written as two CSS filters.
-  const contrast = 1 / view.width;
-  const middle = 0.5 + view.level;
-  const brightness = 0.5 / middle;
-  const filters = [];
-  if (brightness !== 1) filters.push(`brightness(${brightness})`);
-  if (contrast !== 1) filters.push(`contrast(${contrast})`);
-  if (view.invert) filters.push("invert(1)");
-  picture.style.filter = filters.join(" ");
-  by("tool-invert").setAttribute("aria-pressed", String(view.invert));
-  const percent = (value) => Math.round(value * 100);
-  by("tool-window").textContent =
-    view.width === 1 && view.level === 0 && view.zoom === 1
-      ? ""
-      : `W ${percent(view.width)} L ${percent(middle)} · ${percent(view.zoom)} %`;
+function choose(pane) {
+  active = pane;
+  for (const other of panes.values()) other.root.classList.toggle("active", panes.size > 1 && other === pane);
+  tell();
 }
 
-function zoom(factor, event) {
-  const box = stage.getBoundingClientRect();
-  const x = event ? event.clientX - box.left - box.width / 2 : 0;
-  const y = event ? event.clientY - box.top - box.height / 2 : 0;
-  const next = Math.min(16, Math.max(0.5, view.zoom * factor));
-  // The point under the pointer stays where it is.
-  view.x = x - ((x - view.x) * next) / view.zoom;
-  view.y = y - ((y - view.y) * next) / view.zoom;
-  view.zoom = next;
-  draw();
-}
-
-function reset() {
-  Object.assign(view, START);
-  draw();
-}
-
-function invert() {
-  view.invert = !view.invert;
-  draw();
+// What the buttons say of the pane in use.
+function tell() {
+  if (!active || !by("tools")) return;
+  const press = (id, on) => by(id).setAttribute("aria-pressed", String(Boolean(on)));
+  press("tool-heat", shared.heat);
+  press("tool-invert", active.tone.invert);
+  press("tool-across", active.turn.across);
+  press("tool-down", active.turn.down);
+  press("tool-pixels", isOneToOne(active));
+  const { window, presets } = active.painter?.pixels ?? {};
+  const { table, centre, width } = active.tone;
+  const same = (pair) => pair && pair[0] === centre && pair[1] === width;
+  const number = table ? 1 : 2 + (presets ?? []).findIndex(same);
+  by("preset").value = number > 1 || table ? String(number) : same(window) ? "1" : "";
+  const heat = [...panes.values()].some((pane) => pane.heat);
+  by("tool-heat").disabled = by("opacity").disabled = !heat;
+  by("tool-heat").title = heat ? "Heat map (O)" : "There is no heat map of this image";
 }
 
 function toggleHeat() {
-  if (!heat) return;
-  if (!heat.src) heat.src = heat.dataset.src;
-  heat.hidden = !heat.hidden;
-  by("tool-heat").setAttribute("aria-pressed", String(!heat.hidden));
+  if (by("tool-heat").disabled) return;
+  shared.heat = !shared.heat;
+  shared.redraw();
+  tell();
 }
 
-function setOpacity() {
-  if (heat) heat.style.opacity = String(by("opacity").value / 100);
+function reset() {
+  Object.assign(shared.view, START);
+  panes.forEach((pane) => pane.reset());
+  shared.redraw();
 }
 
-function drags() {
-  let held = null;
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "touch" && !event.isPrimary) return;
-    held = { x: event.clientX, y: event.clientY, button: event.button };
-    stage.setPointerCapture(event.pointerId);
-    if (event.button === 1) event.preventDefault();
-  });
-  stage.addEventListener("pointermove", (event) => {
-    if (!held) return;
-    const across = event.clientX - held.x;
-    const down = event.clientY - held.y;
-    held.x = event.clientX;
-    held.y = event.clientY;
-    if (held.button === 0 && event.pointerType !== "touch") {
-      view.width = Math.min(4, Math.max(0.05, view.width * Math.exp(across / 300)));
-      view.level = Math.min(0.45, Math.max(-0.45, view.level + down / 800));
-    } else {
-      view.x += across;
-      view.y += down;
-    }
-    draw();
-  });
-  for (const kind of ["pointerup", "pointercancel"]) stage.addEventListener(kind, () => (held = null));
-  stage.addEventListener("contextmenu", (event) => event.preventDefault());
-  stage.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      zoom(Math.exp(-event.deltaY / 500), event);
-    },
-    { passive: false },
-  );
+function onPixels() {
+  if (active?.ready) zoomTo(active, isOneToOne(active) ? 1 : active.oneToOne);
+}
+
+// The page of another address, its parts laid into this one: the comment that is being written stays, nothing jumps.
+const PARTS = ["why", "image-facts", "strip", "others"];
+let latest = 0;
+
+async function goInPlace(href) {
+  const turn = (latest += 1);
+  let page;
+  try {
+    const answer = await fetch(href);
+    if (!answer.ok || answer.redirected) throw new Error();
+    page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!page.getElementById("panes")) throw new Error();
+  } catch {
+    location.assign(href);
+    return;
+  }
+  if (turn !== latest) return;
+  const held = document.activeElement?.id;
+  for (const id of PARTS) {
+    const fresh = page.getElementById(id);
+    if (fresh && by(id)) by(id).replaceWith(fresh);
+  }
+  const model = page.querySelector('#verdict input[name="model"]');
+  if (model && by("verdict")) by("verdict").elements.model.value = model.value;
+  arrange([...page.querySelectorAll("#panes > .pane")]);
+  history.replaceState(null, "", href);
+  if (held) by(held)?.focus({ preventScroll: true });
+}
+
+// A pane whose picture is the same stays as it is, window and all.
+function arrange(fresh) {
+  const wanted = new Map(fresh.map((root) => [root.id, root]));
+  for (const [id, pane] of panes) {
+    if (wanted.get(id)?.dataset.image === pane.root.dataset.image) continue;
+    pane.close();
+    pane.root.remove();
+    panes.delete(id);
+  }
+  const focused = active?.root.id;
+  for (const [id, root] of wanted) {
+    if (!panes.has(id)) (id === "pane-case" ? by("panes").prepend(root) : by("panes").append(root), open(root));
+  }
+  choose(panes.get(focused) ?? panes.get("pane-case"));
+}
+
+function open(root) {
+  const pane = new Pane(root, shared, tell);
+  panes.set(root.id, pane);
+  takeHands(pane, choose);
+  return pane.load();
+}
+
+function step(by_) {
+  const links = [...document.querySelectorAll("#strip a")];
+  const at = links.findIndex((link) => link.getAttribute("aria-current"));
+  links[at + by_]?.click();
 }
 
 function verdict(name) {
@@ -110,27 +128,50 @@ const KEYS = {
   u: () => verdict("unsure"),
   c: () => by("comment")?.focus(),
   o: toggleHeat,
-  i: invert,
-  "+": () => zoom(1.25),
-  "=": () => zoom(1.25),
-  "-": () => zoom(0.8),
+  i: () => active.invert(),
+  h: () => active.flip("across"),
+  v: () => active.flip("down"),
+  r: () => active.rotate(1),
+  l: () => active.rotate(-1),
+  z: (event) => zoomBy(active, event.shiftKey ? 0.8 : 1.25),
+  "+": () => zoomBy(active, 1.25),
+  "=": () => zoomBy(active, 1.25),
+  "-": () => zoomBy(active, 0.8),
+  p: onPixels,
   " ": reset,
+  "[": () => step(-1),
+  "]": () => step(1),
   "?": () => by("help").showModal(),
 };
+for (const number of [1, 2, 3, 4, 5]) KEYS[number] = () => active.preset(number);
+
+// On a stage that has the focus: arrows move the picture, with Shift they change its window.
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function arrow(event) {
+  const way = ARROWS[event.key];
+  if (!way || !event.target.closest(".stage")) return false;
+  event.preventDefault();
+  if (event.shiftKey) active.adjust(way[0] * 8, way[1] * 8);
+  else moveBy(active, -way[0] * 40, -way[1] * 40);
+  return true;
+}
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || by("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || by("help").open) return;
   const target = event.target;
   if (target.matches("input[type=text], textarea, select")) {
     if (event.key === "Escape") target.blur();
     return;
   }
+  if (active && arrow(event)) return;
   // Space and Enter belong to a button or link that has the focus.
   if (event.key === " " && target.matches("button, a, input, summary")) return;
   const act = KEYS[event.key.toLowerCase()];
-  if (!act) return;
+  if (!act || (event.repeat && !"z+=-".includes(event.key.toLowerCase()))) return;
+  if (!active && !"jkyunc?".includes(event.key.toLowerCase())) return;
   event.preventDefault();
-  act();
+  act(event);
 });
 
 // A second verdict must not follow from a key that is pressed twice.
@@ -143,36 +184,45 @@ window.addEventListener("pageshow", () => {
   if (by("verdict")) delete by("verdict").dataset.sent;
 });
 
-function failed() {
-  const line = by("picture-error");
-  if (!line) return;
-  line.hidden = false;
-  line.textContent = "The picture could not be loaded.";
-  fetch(picture.src, { headers: { Accept: "application/json" } })
-    .then((answer) => answer.json())
-    .then((told) => (line.textContent = told.error))
-    .catch(() => {});
+// Links that change what stands on the stages; with another button or key they open a page as any link.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-in-place]");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  goInPlace(link.href);
+});
+
+async function begin() {
+  const act = (id, does) => by(id).addEventListener("click", does);
+  act("tool-heat", toggleHeat);
+  act("tool-invert", KEYS.i);
+  act("tool-across", KEYS.h);
+  act("tool-down", KEYS.v);
+  act("tool-left", KEYS.l);
+  act("tool-right", KEYS.r);
+  act("tool-in", KEYS["+"]);
+  act("tool-out", KEYS["-"]);
+  act("tool-pixels", onPixels);
+  act("tool-reset", reset);
+  act("tool-help", KEYS["?"]);
+  by("preset").addEventListener("change", (event) => {
+    active.preset(Number(event.target.value));
+    event.target.blur();
+  });
+  by("opacity").addEventListener("input", (event) => {
+    shared.opacity = event.target.value / 100;
+    shared.redraw();
+  });
+  // The pointer may rest on a tool while the hands are on the keys: space resets, it does not press the tool again.
+  by("tools").addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
+  // A browser may bring a slider back as it was left.
+  shared.opacity = by("opacity").value / 100;
+  const first = [...document.querySelectorAll("#panes > .pane")].map(open);
+  choose(panes.get("pane-case"));
+  await Promise.all(first);
+  // The next case is fetched while this one is read.
+  const { nextPixels } = by("panes").dataset;
+  if (nextPixels && typeof WebGL2RenderingContext !== "undefined") preload(nextPixels);
 }
 
-if (picture) {
-  drags();
-  draw();
-  setOpacity();
-  by("tool-heat").addEventListener("click", toggleHeat);
-  by("opacity").addEventListener("input", setOpacity);
-  by("tool-invert").addEventListener("click", invert);
-  by("tool-in").addEventListener("click", () => zoom(1.25));
-  by("tool-out").addEventListener("click", () => zoom(0.8));
-  by("tool-reset").addEventListener("click", reset);
-  by("tool-help").addEventListener("click", KEYS["?"]);
-  // The pointer may rest on a tool while the hands are on the keys: space resets, it does not press the tool again.
-  by("tools").addEventListener("click", (event) => event.target.closest("button")?.blur());
-  picture.addEventListener("error", failed);
-  if (picture.complete && picture.naturalWidth === 0) failed();
-  // The next case is fetched while this one is read.
-  if (stage.dataset.nextPicture) {
-    const ahead = () => (new Image().src = stage.dataset.nextPicture);
-    if (picture.complete) ahead();
-    else picture.addEventListener("load", ahead, { once: true });
-  }
-}
+if (by("panes")) begin();
