@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 # Shares of a picture's pixels from its darkest to its brightest, by what a reader looks at: all of it, the lungs
 # (dark), heart, spine and what lies behind them (bright), and the middle tones with steep contrast.
-SHARES = ((0.0, 1.0), (0.02, 0.60), (0.40, 0.995), (0.15, 0.85))
+SHARES = ((0.0, 1.0), (0.02, 0.75), (0.30, 0.995), (0.15, 0.85))
 # A window that shows every grey within this of the table says the same to the eye.
 SAME = 1
 

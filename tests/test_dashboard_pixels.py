@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from dashboard_fixtures import Site, ramp, stored_image
 from PIL import Image as Pillow
+from viewer_fixtures import with_tags
 
 from cxrscreen import blobs, db, imaging
 from cxrscreen.imaging.phantom_files import dicom_bytes, picture_bytes
@@ -23,15 +24,6 @@ def slope(height: int = 61, width: int = 93, top: int = 4095) -> np.ndarray:
     """Samples of 12 bits, none of them in an even place, bone white."""
     rows, columns = np.mgrid[0:height, 0:width]
     return ((rows * 37 + columns * 43) % (top + 1)).astype(np.uint16)
-
-
-def with_tags(data: bytes, **tags: object) -> bytes:
-    dataset = pydicom.dcmread(io.BytesIO(data))
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    held = io.BytesIO()
-    dataset.save_as(held)
-    return held.getvalue()
 
 
 def files() -> dict[str, bytes]:

@@ -74,6 +74,7 @@ async function goInPlace(href) {
   }
   if (turn !== latest) return;
   const held = document.activeElement?.id;
+  const staged = document.activeElement?.matches(".stage");
   for (const id of PARTS) {
     const fresh = page.getElementById(id);
     if (fresh && by(id)) by(id).replaceWith(fresh);
@@ -82,7 +83,8 @@ async function goInPlace(href) {
   if (model && by("verdict")) by("verdict").elements.model.value = model.value;
   arrange([...page.querySelectorAll("#panes > .pane")]);
   history.replaceState(null, "", href);
-  if (held) by(held)?.focus({ preventScroll: true });
+  const back = held ? by(held) : staged && active?.stage;
+  if (back) back.focus({ preventScroll: true });
 }
 
 // A pane whose picture is the same stays as it is, window and all.

@@ -1,5 +1,5 @@
 // One picture on its stage: what is loaded, how it is windowed and turned, and what is said about it underneath.
-import { applied, inverse, fitted, mirrored, placed, turned, UPRIGHT, START } from "./viewer_geometry.js";
+import { applied, inverse, fitted, mirrored, placed, seenQuarter, turned, UPRIGHT, START } from "./viewer_geometry.js";
 import { GlPainter } from "./viewer_gl.js";
 import { ImagePainter, loadedImage } from "./viewer_img.js";
 import { fetchPixels, sampleAt } from "./viewer_pixels.js";
@@ -211,8 +211,8 @@ export class Pane {
     const greys = tone.table ? "as screened · " : "";
     root.querySelector(".tone").textContent = `${greys}${about}W ${whole(tone.width)} L ${whole(tone.centre)} · ${zoom} %`;
     const marks = [tone.invert && "inverted", mirrored(this.turn) && "mirrored"];
-    const { quarter } = this.turn;
-    if (quarter) marks.push(`turned ${[0, 90, 180, 270][quarter]}°`);
+    const quarter = seenQuarter(this.turn);
+    if (quarter) marks.push(`turned ${90 * quarter}°`);
     root.querySelector(".marks").textContent = marks.filter(Boolean).join(" · ");
     root.dataset.centre = tone.centre;
     root.dataset.width = tone.width;

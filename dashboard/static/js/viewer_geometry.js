@@ -18,6 +18,11 @@ export function mirrored(turn) {
   return turn.across !== turn.down;
 }
 
+// How far a picture is turned to the right once it was, or was not, mirrored left and right: what a reader sees.
+export function seenQuarter({ quarter, across, down }) {
+  return ((across !== down ? -quarter : quarter) + (down ? 2 : 0) + 4) % 4;
+}
+
 function linear({ quarter, across, down }) {
   const c = COSINE[quarter];
   const s = SINE[quarter];
