@@ -84,6 +84,7 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
 
     page.click("#job-worklist")
     rows = page.locator("#worklist tbody tr")
+    expect(rows.first).to_be_visible()  # the click has begun a journey, not ended it
     assert rows.count() > 1
     scores = [float(text) for text in page.locator("#worklist .figure").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)

@@ -23,9 +23,9 @@ from cxrscreen.tables import Worker, now
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
-# Pages before screening before ingest: nobody waits for the night, and a batch that is ready runs through at once
-# instead of sharing every core's cache with the decoding of the next one.
-SCREENING_NICE, INGEST_NICE = 3, 12
+# Pages before screening before ingest, by little, so that no stranger beside us starves them: a batch that is ready
+# runs through at once instead of sharing every core's cache with the decoding of the next one.
+SCREENING_NICE, INGEST_NICE = 2, 5
 
 # One byte that the processes of a pool share with their parent: it is mapped before the fork, and writing it in a
 # signal handler needs no lock.
