@@ -1,0 +1,143 @@
+"""The archive: studies, images, what model versions said of them, and people's verdicts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from cxrscreen.tables.base import Base, Key, now
+from cxrscreen.tables.words import Verdict
+
+
+def _beside(column: str) -> dict[str, Any]:
+    """Columns that PostgreSQL keeps in an index without sorting by them: filters are answered without the table."""
+    return {"postgresql_include": [column, "verdict", "reader_id", "label", "subclass"]}
+
+
+_CURRENT: dict[str, Any] = {f"{dialect}_where": text("superseded_at IS NULL") for dialect in ("postgresql", "sqlite")}
+
+
+_WHERE_READ: dict[str, Any] = {
+    f"{dialect}_where": text("reader_id IS NOT NULL") for dialect in ("postgresql", "sqlite")
+}
+
+
+class Study(Base):
+    """A DICOM study, or one picture that has no tags. `key` makes it one row however often it comes in."""
+
+    __tablename__ = "studies"
+    # Operators of patterns: a prefix is found by its index whatever the database's collation.
+    __table_args__ = tuple(
+        Index(f"ix_studies_{name}", name, postgresql_ops={name: "text_pattern_ops"}, postgresql_include=["id"])
+        for name in ("patient", "accession", "label")
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    key: Mapped[str] = mapped_column(String(80), unique=True)
+    patient: Mapped[str | None] = mapped_column(String(80))  # pseudonym unless the setting says so
+    accession: Mapped[str | None] = mapped_column(String(80))
+    study_date: Mapped[str | None] = mapped_column(String(8))
+    label: Mapped[str] = mapped_column(Text)  # what people see in lists
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Image(Base):
+    """One frame of an instance or one picture file, known by its bytes."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("sha256", "frame"),
+        Index("ix_images_study_id_id", "study_id", "id"),  # the images of a study without their rows
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file the frame stands in
+    frame: Mapped[int] = mapped_column(default=0)
+    frames: Mapped[int] = mapped_column(default=1)  # of the file, those that were refused too
+    name: Mapped[str] = mapped_column(Text)  # of the entry that brought it first
+    path: Mapped[str | None] = mapped_column(Text)  # a file of a server folder that was not copied
+    derivative: Mapped[str] = mapped_column(String(64))  # SHA-256 of the small 8-bit picture in the store
+    width: Mapped[int]
+    height: Mapped[int]
+    facts: Mapped[dict[str, Any]]  # modality, view, bits, photometric ...; nothing that names a person
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class Result(Base):
+    """One model version's answer on one image."""
+
+    __tablename__ = "results"
+    __table_args__ = (UniqueConstraint("image_id", "model_version_id"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    label: Mapped[str] = mapped_column(String(40))
+    subclass: Mapped[str] = mapped_column(String(60))
+    score: Mapped[float]  # P(COVID-19)
+    probabilities: Mapped[dict[str, Any]]  # subclass -> probability; a class is the sum of its own
+    distance: Mapped[float | None]  # to the nearest training subclass
+    preprocessing: Mapped[str] = mapped_column(String(40))
+    heat: Mapped[bytes | None]  # class activation map: height and width as bytes, then one byte a cell
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class StudyResult(Base):
+    """The highest score of a study's images under one model version: what a line of the worklist stands on.
+
+    The current verdict, its reader and the study's date are copied here, so that one index answers a page however many
+    studies were read already; `studies.refresh` and `studies.review` write the copies while they hold the study's row.
+    """
+
+    __tablename__ = "study_results"
+    __table_args__ = (
+        UniqueConstraint("study_id", "model_version_id"),
+        # One index a sort, the columns that filters ask for beside it; and one for each filter that few rows pass.
+        Index("ix_study_results_by_score", "model_version_id", "score", "study_id", **_beside("updated_at")),
+        Index("ix_study_results_by_time", "model_version_id", "updated_at", "study_id", **_beside("score")),
+        Index("ix_study_results_by_date", "model_version_id", "study_date", "study_id", **_beside("score")),
+        Index(
+            "ix_study_results_by_verdict",
+            *("model_version_id", "verdict", "score", "study_id"),
+            postgresql_include=["updated_at", "label", "subclass"],
+        ),
+        Index(
+            "ix_study_results_by_subclass",
+            *("model_version_id", "subclass", "score", "study_id"),
+            postgresql_include=["verdict"],
+        ),
+        Index("ix_study_results_by_reader", "model_version_id", "reader_id", "score", "study_id", **_WHERE_READ),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    label: Mapped[str] = mapped_column(String(40))
+    subclass: Mapped[str] = mapped_column(String(60))
+    score: Mapped[float]
+    images: Mapped[int]  # how many were scored
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    verdict: Mapped[Verdict | None]  # of the current review
+    reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # who gave it
+    study_date: Mapped[str] = mapped_column(String(8), default="", server_default="")  # empty where none is kept
+
+
+class Review(Base):
+    """A person's verdict. A new one replaces the old, which stays: `superseded_at` tells when."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (Index("ix_reviews_current", "study_id", **_CURRENT),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))  # that was shown
+    verdict: Mapped[Verdict]
+    comment: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    superseded_at: Mapped[datetime | None]

@@ -1,0 +1,132 @@
+"""Work: what was asked for, what it found, and who does it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from cxrscreen.tables.base import Base, Key, now
+from cxrscreen.tables.words import BatchState, EntryStatus, JobKind, JobState
+
+
+class Upload(Base):
+    __tablename__ = "uploads"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(Text)  # as the person's machine called it
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Schedule(Base):
+    __tablename__ = "schedules"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    at: Mapped[str] = mapped_column(String(5))  # HH:MM in the zone below
+    timezone: Mapped[str] = mapped_column(String(64))
+    enabled: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("schedule_id", "window"),  # a second beat opens no second night
+        Index("ix_jobs_state_priority", "state", "priority"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    kind: Mapped[JobKind]
+    state: Mapped[JobState] = mapped_column(default=JobState.WAITING)
+    priority: Mapped[int] = mapped_column(default=5)  # higher goes first
+    title: Mapped[str] = mapped_column(Text)
+    sources: Mapped[list[Any]]  # [{"path": ..., "label": ...}] or [{"upload": id}]; empty for a rescreen
+    scope: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of a rescreen: {"since": ISO date}
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    schedule_id: Mapped[int | None] = mapped_column(ForeignKey("schedules.id"))
+    window: Mapped[str | None] = mapped_column(String(32))  # the local date the night began
+    listed: Mapped[bool] = mapped_column(default=False)  # every entry of the sources is a row
+    error: Mapped[str | None] = mapped_column(Text)
+    # The lease of the ingest; a screening batch has its own.
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(100))
+    attempts: Mapped[int] = mapped_column(default=0)  # claims since the last progress
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Batch(Base):
+    """The unit of work of a screening worker; a claim is a compare-and-set on (state, lease_until)."""
+
+    __tablename__ = "batches"
+    __table_args__ = (Index("ix_batches_state_lease_until", "state", "lease_until"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    state: Mapped[BatchState] = mapped_column(default=BatchState.WAITING)
+    attempts: Mapped[int] = mapped_column(default=0)  # claims so far; only a death adds a second
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class Entry(Base):
+    """What a job found: a leaf file, a member, a frame of one, or an archive that cannot be opened."""
+
+    __tablename__ = "entries"
+    __table_args__ = (
+        UniqueConstraint("job_id", "name", "frame"),
+        Index("ix_entries_job_id_status", "job_id", "status"),
+        Index("ix_entries_job_id_image_id", "job_id", "image_id"),
+        Index("ix_entries_job_id_sha256", "job_id", "sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    frame: Mapped[int] = mapped_column(default=0)
+    frames: Mapped[int] = mapped_column(default=1)  # of the file
+    status: Mapped[EntryStatus] = mapped_column(default=EntryStatus.WAITING)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="SET NULL"))
+    duplicate_of: Mapped[int | None] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"))
+    batch_id: Mapped[int | None] = mapped_column(ForeignKey("batches.id"), index=True)
+    attempts: Mapped[int] = mapped_column(default=0)  # times an ingest began to read it
+
+
+class Rejection(Base):
+    """Why an entry was rejected or failed: one reason of the fixed list and what was seen."""
+
+    __tablename__ = "rejections"
+
+    entry_id: Mapped[int] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    reason: Mapped[str] = mapped_column(String(40))
+    detail: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Worker(Base):
+    """A heartbeat. A busy solo worker answers no ping, so health is read here."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    pid: Mapped[int]
+    doing: Mapped[str] = mapped_column(Text, default="")
+    done: Mapped[int] = mapped_column(default=0)  # batches since it started
+    last_error: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
