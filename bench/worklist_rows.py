@@ -37,7 +37,7 @@ RECORD = {
     "subclasses": [{"name": name, "class": name.split("-")[0], "n": 9} for name in SUBCLASSES],
     "positive": "covid",
     "backbone": "resnet10t",
-    "preprocessing": "cxr8-1",
+    "preprocessing": imaging.PREPROCESSING,
 }
 BIG = ("studies", "images", "results", "study_results", "entries", "reviews")
 

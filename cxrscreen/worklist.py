@@ -13,16 +13,14 @@ from sqlalchemy.orm import Session
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Review, Study, StudyResult, User, Verdict
 from cxrscreen.worklist_filters import SORTS, STATES, Filters
-from cxrscreen.worklist_scope import Scope, scope
+from cxrscreen.worklist_scope import Scope, in_state, scope
 
 __all__ = ["STATES", "Count", "Filters", "Line", "counts", "cursor", "flagged_count", "neighbours", "page", "place"]
 
 # Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
 COUNTED = 10_000
 LOOKED_AT = 1_000
-COUNTED_STATES = {"open": StudyResult.verdict.is_(None)} | {
-    verdict.value: StudyResult.verdict == verdict for verdict in Verdict
-}
+COUNTED_STATES = {state: and_(*in_state(state)) for state in ("open", *(verdict.value for verdict in Verdict))}
 Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
 
@@ -159,9 +157,7 @@ def neighbours(
     """The study before and the study after one in the order of the list, whether it stands there itself or not."""
     asked = scope(session, model_version_id, threshold, filters)
     order = SORTS[filters.sort]
-    here = session.scalar(
-        select(order.column).where(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
-    )
+    here = session.scalar(select(order.column).where(_of_version(study_id, model_version_id)))
     beyond = None if here is None else (here, study_id)
     found = []
     for falling in (not order.falling, order.falling):
@@ -170,7 +166,7 @@ def neighbours(
     return (None, found[1]) if here is None else (found[0], found[1])
 
 
-def _of_version(study_id: ColumnElement[int], model_version_id: int) -> ColumnElement[bool]:
+def _of_version(study_id: ColumnElement[int] | int, model_version_id: int) -> ColumnElement[bool]:
     return and_(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
 
 

@@ -64,7 +64,7 @@ class Scope:
         if asked.until:
             found.append(StudyResult.updated_at < _midnight(asked.until + timedelta(days=1)))
         if state:
-            found += _state(asked.state)
+            found += in_state(asked.state)
         return [*found, *self.few, *(self.broad if broad else ())]
 
 
@@ -149,7 +149,7 @@ def _among(session: Session, studies: Select[int]) -> ColumnElement[bool]:
     return StudyResult.study_id.in_(studies)
 
 
-def _state(state: str) -> list[ColumnElement[bool]]:
+def in_state(state: str) -> list[ColumnElement[bool]]:
     if state == "open":
         return [StudyResult.verdict.is_(None)]
     if state == "reviewed":

@@ -70,7 +70,8 @@ def show(study_id: int) -> str:
         following = studies.images(session, after, version.id) if after and version else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
         # Only a study of the same patient may stand beside this one.
-        beside = next((other for other in others if other.id == forms.query_whole("beside")), None)
+        wanted = forms.query_whole("beside")
+        beside = next((other for other in others if other.id == wanted), None)
         prior = _pane(beside, studies.images(session, beside.id, version.id if version else None)) if beside else None
     following_image = _chosen(following, None)[0]
     return render_template(

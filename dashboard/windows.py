@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscreen.imaging import Frame
-from cxrscreen.imaging.tones import histogram
+from cxrscreen.imaging.tones import Window, histogram
 
 Ints = NDArray[np.int64]
 
@@ -55,11 +55,10 @@ def windows_of(frame: Frame) -> Windows:
 
 
 def linear(values: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
-    """Greys 0 to 255, rounded, of C.11.2.1.2.1; the viewer's shader computes the same."""
-    if width <= 1:
-        return np.where(values > centre - 0.5, 255.0, 0.0)
-    share = (values - (centre - 0.5)) / (width - 1) + 0.5
-    return np.rint(np.clip(share, 0, 1) * 255)
+    """Greys 0 to 255, rounded, of C.11.2.1.2.1; the viewer's shader computes the same. A width under 1 counts as 1."""
+    greys = Window(centre, max(1.0, width)).apply(values)
+    assert greys is not None, "only a window that is not finite has no greys"
+    return np.rint(greys)
 
 
 def between(low: float, high: float) -> tuple[float, float]:

@@ -58,7 +58,6 @@ class Screener:
         self.composition = _composition(record)
         self.network = channels_last(network.eval())
         self.likeness = likeness
-        self.device = next(network.parameters()).device
         self.size = int(record["input_size"])
         self.whole = Pass(
             self.network,
@@ -81,23 +80,18 @@ class Screener:
 
     def predict_inputs(self, inputs: torch.Tensor) -> Predictions:
         """The same of pictures that are already inputs, uint8 [N, 1, S, S]."""
-        logits = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
-        pooled = [np.zeros((0, self.network.head.in_features), np.float32)]
+        logit_parts = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
+        pooled_parts = [np.zeros((0, self.network.head.in_features), np.float32)]
         heat: list[bytes | None] = []
         for chunk in torch.split(inputs, CHUNK) if len(inputs) else ():
             said, flat, evidence = self.engine(chunk)
-            logits.append(said)
-            pooled.append(flat)
+            logit_parts.append(said)
+            pooled_parts.append(flat)
             if evidence is None:
                 heat += [None] * len(chunk)
             else:
                 heat += [pack(one) for one in to_heat(torch.from_numpy(evidence), self.record["heat_scale"])]
-        return self.compose(np.concatenate(logits), np.concatenate(pooled), heat)
-
-    def compose(
-        self, logits: npt.NDArray[np.float32], pooled: npt.NDArray[np.float32], heat: list[bytes | None]
-    ) -> Predictions:
-        """From subclass logits [N, S] and pooled features [N, D] to answers."""
+        logits, pooled = np.concatenate(logit_parts), np.concatenate(pooled_parts)
         subclass_p = (torch.from_numpy(logits) / float(self.record["temperature"])).softmax(dim=1).numpy()
         class_p = self.composition.probabilities(subclass_p)
         label, subclass = self.composition.decide(subclass_p)

@@ -23,6 +23,7 @@ from torch import nn
 
 from models.errors import OptionsInvalid
 from models.explain import local_evidence
+from models.images import normalise
 from models.transfer import Network
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class Pass(nn.Module):
         self.mean, self.std, self.members, self.temperature, self.mapped = mean, std, members, temperature, mapped
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        scaled = (x.to(torch.float32) * (1 / 255) - self.mean) / self.std
-        features, pooled = self.network.features(scaled.contiguous(memory_format=torch.channels_last))
+        features, pooled = self.network.features(normalise(x, self.mean, self.std))
         logits = self.network.head(pooled)
         if not self.mapped:
             return logits, pooled

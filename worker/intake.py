@@ -167,12 +167,13 @@ class Slice:
         for frame in leaf.frames:
             if frame.derivative is not None:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
-        if (leaf.derivatives or leaf.known) and not self._refers(leaf):
+        if (leaf.derivatives or leaf.known) and self._path(leaf) is None:
             self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
         leaf.data = None
 
-    def _refers(self, leaf: Leaf) -> bool:
-        return self.referred and leaf.member.path is not None
+    def _path(self, leaf: Leaf) -> str | None:
+        """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
+        return str(leaf.member.path) if self.referred and leaf.member.path is not None else None
 
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:
@@ -259,12 +260,13 @@ class Slice:
 
     def _point_at_twins(self, session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
         """A duplicate shows the image of the entry it repeats, once that one has one."""
-        for leaf in leaves:
-            if leaf.twin is not None and not leaf.refused:
-                rows[leaf.entry_id].image_id = session.get_one(Entry, leaf.twin).image_id
-
-    def _path(self, leaf: Leaf) -> str | None:
-        return str(leaf.member.path) if self._refers(leaf) else None
+        twins = {leaf.entry_id: leaf.twin for leaf in leaves if leaf.twin is not None and not leaf.refused}
+        if not twins:
+            return
+        found = session.execute(select(Entry.id, Entry.image_id).where(Entry.id.in_(twins.values())))
+        images = {row.id: row.image_id for row in found}
+        for entry_id, twin in twins.items():
+            rows[entry_id].image_id = images[twin]
 
     def _scored_before(self, session: Session, entry_ids: list[int]) -> set[int]:
         """Entries whose image this model version has scored in an earlier job: that result is used again."""

@@ -90,9 +90,9 @@ class Turn:
 
     def _settle(self) -> None:
         """Wait until the batch before is written."""
-        if self.written is not None:
-            self.written.result()
-            self.written = None
+        written, self.written = self.written, None
+        if written is not None:
+            written.result()
 
     def _write(self, work: Work, answers: list[Answer], lost: threading.Event, holding: ExitStack) -> None:
         with holding, self._excused(work):
@@ -155,7 +155,8 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
     try:
         for start in range(0, len(read), bundle.CHUNK):
             ready = []
-            for image, future in zip(work.images[start:], read[start : start + bundle.CHUNK], strict=False):
+            chunk = slice(start, start + bundle.CHUNK)
+            for image, future in zip(work.images[chunk], read[chunk], strict=True):
                 held = future.result()
                 if isinstance(held, Missing):
                     said = Answer(image.id, reason=Reason.ORIGINAL_MISSING, detail=held.detail, failed=True)
@@ -170,7 +171,7 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
 
 
 def _input(image: Image, size: int) -> Pixels | Missing:
-    """The network's input [size, size]; of the test hook, an end."""
+    """The network's input [size, size]."""
     held = _pixels(image)
     return held if isinstance(held, Missing) else to_input(held, size)
 

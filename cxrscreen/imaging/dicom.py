@@ -19,7 +19,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 
 from cxrscreen.imaging import codestream, colour, tags
-from cxrscreen.imaging.frame import Frame
+from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.rendering import rendering
@@ -142,8 +142,7 @@ class DicomFile:
             if array.dtype.itemsize > 1:
                 array = (array >> (8 * array.dtype.itemsize - 8)).astype(np.uint8)
             grey = colour.luminance(array)
-            identity = np.arange(256, dtype=np.uint8)
-            return Frame(index, self.count, self.facts, grey, identity, colour.coloured_share(array))
+            return Frame(index, self.count, self.facts, grey, IDENTITY, colour.coloured_share(array))
         if array.dtype.itemsize > 2:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "Pixels of more than 16 bits.")
         return Frame(index, self.count, self.facts, array, show.tones(array))

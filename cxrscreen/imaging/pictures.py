@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrscreen.imaging import codestream, colour, tones
 from cxrscreen.imaging.facts import Facts
-from cxrscreen.imaging.frame import Frame
+from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 
@@ -94,16 +94,15 @@ class PictureFile:
         if image.mode in _WIDE:
             wide = _sixteen_bit(np.asarray(image))
             return Frame(index, self.count, facts, wide, tones.of_picture(wide))
-        identity = np.arange(256, dtype=np.uint8)
         if image.mode in ("1", "L", "LA", "La"):
             grey = np.asarray(image.getchannel(0) if image.mode != "1" else image.convert("L"))
-            return Frame(index, self.count, facts, grey, identity)
+            return Frame(index, self.count, facts, grey, IDENTITY)
         # Transparency is dropped: it hides no pixel of a radiograph.
         image = image if image.mode in ("RGB", "RGBA", "RGBX") else image.convert("RGB")
         step = max(1, max(image.size) // colour.SAMPLE_SIDE)
         sample = image.resize((-(-image.width // step), -(-image.height // step)), Image.Resampling.NEAREST)
         share = colour.coloured_share(np.asarray(sample.convert("RGB")))
-        return Frame(index, self.count, facts, np.asarray(image.convert("L")), identity, share)
+        return Frame(index, self.count, facts, np.asarray(image.convert("L")), IDENTITY, share)
 
     def _facts(self) -> Facts:
         mode = self.image.mode
