@@ -97,6 +97,15 @@ class Bootstrap:
         low, high = np.percentile(drawn, [2.5, 97.5])
         return {"value": _round(value), "ci95": [_round(low), _round(high)]}
 
+    def difference(self, of_a: Figure, of_b: Figure) -> dict[str, Any]:
+        """The figure of a less that of b, as `figure` gives it: both are taken on the same patients each time."""
+
+        def gap(weight: Array) -> float | None:
+            a, b = of_a(weight), of_b(weight)
+            return None if a is None or b is None else a - b
+
+        return self.figure(gap)
+
 
 def _ratio(above: float, below: float) -> float | None:
     return above / below if below > 0 else None

@@ -87,3 +87,16 @@ def test_pictures_of_one_patient_are_no_independent_evidence():
         return high - low
 
     assert width(np.repeat(np.arange(20), 10)) > 2 * width(np.arange(200))
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    chance = np.random.default_rng(0)
+    truth = chance.random(80) < 0.5
+    score = truth + chance.normal(0, 1, 80)
+    other = score + chance.normal(0, 0.05, 80)
+    boot = Bootstrap(np.array([f"p{i}" for i in range(80)]), 300)
+    gap = boot.difference(lambda w: auroc(truth, score, w), lambda w: auroc(truth, other, w))
+    alone = boot.figure(lambda w: auroc(truth, score, w))
+    assert gap["ci95"][0] <= gap["value"] <= gap["ci95"][1]
+    assert gap["ci95"][1] - gap["ci95"][0] < (alone["ci95"][1] - alone["ci95"][0]) / 4
+    assert boot.difference(lambda w: None, lambda w: 1.0) == {"value": None, "ci95": [None, None]}

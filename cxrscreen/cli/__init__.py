@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 import cxrscreen
-from cxrscreen.cli import archive, demo, learn, manage, serve
+from cxrscreen.cli import archive, demo, evaluate, learn, manage, serve
 from cxrscreen.errors import CxrscreenError
 
 
@@ -30,7 +30,7 @@ for command in (
     archive.jobs_table,
     archive.job,
     learn.train,
-    learn.evaluate,
+    evaluate.evaluate,
     manage.models_group,
     manage.schedules_group,
     manage.users_group,
