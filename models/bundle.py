@@ -27,11 +27,11 @@ from models.errors import BundleError, OptionsInvalid
 from models.explain import has_map, pack, to_heat
 from models.images import Pixels, stack
 from models.likeness import Likeness
-from models.transfer import Network, channels_last
+from models.transfer import Network, channels_last, glance_width
 
 __all__ = ["FORMAT", "BundleError", "Predictions", "Screener", "load", "save"]
 
-FORMAT = "cxrscreen-bundle/1"
+FORMAT = "cxrscreen-bundle/2"
 RECORD, WEIGHTS = "bundle.json", "model.safetensors"
 # Pictures in one forward pass.
 CHUNK = 32
@@ -81,21 +81,23 @@ class Screener:
     def predict_inputs(self, inputs: torch.Tensor) -> Predictions:
         """The same of pictures that are already inputs, uint8 [N, 1, S, S]."""
         logit_parts = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
-        pooled_parts = [np.zeros((0, self.network.head.in_features), np.float32)]
+        glances: list[npt.NDArray[np.float32]] = []
         heat: list[bytes | None] = []
         for chunk in torch.split(inputs, CHUNK) if len(inputs) else ():
-            said, flat, evidence = self.engine(chunk)
+            said, glance, evidence = self.engine(chunk)
             logit_parts.append(said)
-            pooled_parts.append(flat)
+            glances.append(glance)
             if evidence is None:
                 heat += [None] * len(chunk)
             else:
                 heat += [pack(one) for one in to_heat(torch.from_numpy(evidence), self.record["heat_scale"])]
-        logits, pooled = np.concatenate(logit_parts), np.concatenate(pooled_parts)
+        logits = np.concatenate(logit_parts)
         subclass_p = (torch.from_numpy(logits) / float(self.record["temperature"])).softmax(dim=1).numpy()
         class_p = self.composition.probabilities(subclass_p)
         label, subclass = self.composition.decide(subclass_p)
-        distance = None if self.likeness is None else self.likeness.distance(pooled)
+        distance = None
+        if self.likeness is not None:
+            distance = self.likeness.distance(np.concatenate(glances)) if glances else np.zeros(0, np.float32)
         score = class_p[:, self.composition.classes.index(self.record["positive"])]
         return Predictions(subclass_p, class_p, score, label, subclass, distance, heat)
 
@@ -147,7 +149,7 @@ def load(folder: Path, device: str = "cpu") -> Screener:
             likeness = Likeness.from_arrays(arrays)
         except (KeyError, ValueError) as error:
             raise BundleError(f"The bundle {folder} has a distance limit but no whole gate: {error}.") from None
-        if likeness.mean.shape[0] != network.head.in_features:
+        if len(likeness.mean) != glance_width(network, int(record["input_size"])):
             raise BundleError(f"The bundle {folder} has a distance gate of another network.")
     return Screener(record, network.to(pick_device(device)), likeness)
 

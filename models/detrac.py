@@ -23,7 +23,8 @@ from models.images import grey_statistics, normalise, stack
 from models.loop import Progress, Stage, Task, Tell
 from models.pace import phases_of
 from models.recipes import Schedule, resolve
-from models.transfer import TUNINGS, Network, layer_groups, load_weights
+from models.transfer import TUNINGS, Network, layer_groups
+from models.weights import load_weights, packaged
 
 Images = torch.Tensor | Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
@@ -53,7 +54,8 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size: int | None = None,
         batch: int | None = None,
         lr: float | None = None,
-        pretrained: bool = False,
+        accumulate: int | None = None,
+        pretrained: bool | None = None,
         weights: Path | None = None,
         random_state: int = 0,
         device: str = "cpu",
@@ -67,6 +69,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.size = size
         self.batch = batch
         self.lr = lr
+        self.accumulate = accumulate
         self.pretrained = pretrained
         self.weights = weights
         self.random_state = random_state
@@ -101,6 +104,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         val_targets = np.searchsorted(self.classes_, np.asarray(validation[1]))
         self.decomposer_ = ClassDecomposer(self.recipe_.k, random_state=self.random_state)
         self.decomposer_.check(labels)
+        self.start_ = self._start()
         self.mean_, self.std_ = grey_statistics(inputs)
         self.log_: list[dict[str, Any]] = []
 
@@ -116,6 +120,8 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             torch.manual_seed(self.random_state)
             whole = np.arange(len(self.classes_))
             network = self._begin(len(self.classes_))
+            if self.start_ is not None:  # weights are worth most on greys as they know them
+                self.mean_, self.std_ = network.grey
             self._stage("backbone", network, task(targets, whole), self.recipe_.backbone_stage, tell, checkpoint)
             tell(Progress("decompose", 0, 1))
             self.features_ = self._features(network, inputs)
@@ -154,6 +160,11 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def glance(self, X: Images) -> npt.NDArray[np.float32]:
+        """What the distance gate sees [N, G]: the means of the final network's earlier maps."""
+        check_is_fitted(self)
+        return self._features(self.network_, self._inputs(X), 2)
+
     def embed(self, X: Images) -> npt.NDArray[np.float32]:
         """Pooled features [N, D] of the final network."""
         return self._forward(X)[0]
@@ -163,16 +174,26 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return X
         return stack(list(X), self.recipe_.size)
 
+    def _start(self) -> Path | str | None:
+        """The weights a stage begins with: a file, "hub" for timm's, None for none."""
+        if self.weights is not None:
+            return Path(self.weights)
+        if self.recipe_.pretrained:
+            return packaged(self.recipe_.backbone) or "hub"
+        return None
+
     def _begin(self, outputs: int) -> Network:
         network = Network(
             self.recipe_.backbone,
             outputs,
             stride=self.recipe_.stride,
-            pretrained=self.pretrained,
+            pretrained=self.start_ == "hub",
             drop_path=self.recipe_.backbone_stage.drop_path,
         )
-        if self.weights is not None:
-            load_weights(network, Path(self.weights))
+        if isinstance(self.start_, Path):
+            load_weights(network, self.start_)
+        if self.start_ is not None:
+            network.quiet_head()
         return network
 
     def _stage(
@@ -180,8 +201,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         # From scratch there is nothing to keep: the tuning says what stage 2 may change of stage 1, and what stage 1
         # may change of weights that were brought along.
-        brought = self.pretrained or self.weights is not None
-        tuning = self.tuning if name == "transfer" or brought else "deep"
+        tuning = self.tuning if name == "transfer" or self.start_ is not None else "deep"
         phases = phases_of(tuning, len(layer_groups(network)), schedule.epochs)
         stage = Stage(
             name, network, task, schedule, phases,
@@ -190,10 +210,10 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.log_ += stage.run()
 
     @torch.no_grad()
-    def _features(self, network: Network, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
+    def _features(self, network: Network, inputs: torch.Tensor, which: int = 1) -> npt.NDArray[np.float32]:
         network.eval()
         parts = [
-            network.features(normalise(chunk, self.mean_, self.std_).to(self.device))[1].cpu()
+            network.look(normalise(chunk, self.mean_, self.std_).to(self.device))[which].cpu()
             for chunk in torch.split(inputs, 64)
         ]
         return np.asarray(torch.cat(parts).numpy())
@@ -207,7 +227,8 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def settings(self) -> dict[str, Any]:
         """What made this model, as JSON can hold it."""
-        return asdict(self.recipe_) | {"tuning": self.tuning, "seed": self.random_state}
+        start = self.start_.name if isinstance(self.start_, Path) else self.start_
+        return asdict(self.recipe_) | {"tuning": self.tuning, "seed": self.random_state, "weights": start}
 
 
 def _keep_aside(

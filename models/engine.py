@@ -29,7 +29,7 @@ from models.transfer import Network
 log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
-# Logits [N, K], pooled features [N, D], and the local evidence [N, h, w] where the network has a map.
+# Logits [N, K], what the gate sees [N, G], and the local evidence [N, h, w] where the network has a map.
 Said = tuple[Floats, Floats, Floats | None]
 
 ENGINES = ("torch", "openvino")
@@ -66,11 +66,11 @@ class Pass(nn.Module):
         self.mean, self.std, self.members, self.temperature, self.mapped = mean, std, members, temperature, mapped
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features, pooled = self.network.features(normalise(x, self.mean, self.std))
+        features, pooled, glance = self.network.look(normalise(x, self.mean, self.std))
         logits = self.network.head(pooled)
         if not self.mapped:
-            return logits, pooled
-        return logits, pooled, local_evidence(features, self.network.head, self.members, self.temperature)
+            return logits, glance
+        return logits, glance, local_evidence(features, self.network.head, self.members, self.temperature)
 
 
 class TorchEngine:

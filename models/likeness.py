@@ -1,4 +1,9 @@
-"""How far a picture lies from everything seen in training: a distance in the space of the network's features."""
+"""How far a picture lies from everything seen in training: a distance in the space of the network's earlier layers.
+
+Mahalanobis distance to the nearest subclass, after Lee et al., "A Simple Unified Framework for Detecting
+Out-of-Distribution Samples and Adversarial Attacks", NeurIPS 2018. The last layer has learnt to forget what does not
+tell the classes apart; the layers before it still know a hand from a chest (transfer.Network.look).
+"""
 
 from __future__ import annotations
 
@@ -8,48 +13,47 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
+from sklearn.covariance import LedoitWolf
 
 Floats = npt.NDArray[np.float32]
-PARTS = ("mean", "components", "scale", "residual", "centres")
+PARTS = ("mean", "whiten", "centres")
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Features are reduced to the components that hold 95 % of the training variance, each divided by its deviation;
-    what the components leave out counts as one more. The distance is to the nearest subclass's mean.
+    """Features less `mean` [D], times `whiten` [D, D], have the spread of one subclass in every direction.
 
-    mean [D], components [P, D], scale [P], residual [1] (typical length of what is left out), centres [S, P + 1].
+    centres [S, D] are the subclasses' means in that space. The covariance is that of training pictures about their
+    own subclass's mean, shrunk by Ledoit and Wolf's rule, since there are seldom many more pictures than features.
     """
 
     mean: Floats
-    components: Floats
-    scale: Floats
-    residual: Floats
+    whiten: Floats
     centres: Floats
 
     @classmethod
-    def fit(cls, features: Floats, subclass: npt.NDArray[np.int64], share: float = 0.95) -> Self:
+    def fit(cls, features: Floats, subclass: npt.NDArray[np.int64]) -> Self:
         """From training features [N, D] and the subclass of each; every subclass has at least one row."""
-        pca = PCA(share, svd_solver="full").fit(features.astype(np.float64))
-        # Shrunk toward their mean: a component of next to no variance must not make every new picture a stranger.
-        variance = 0.9 * pca.explained_variance_ + 0.1 * pca.explained_variance_.mean()
-        centred = features - pca.mean_
-        left = np.linalg.norm(centred - centred @ pca.components_.T @ pca.components_, axis=1)
-        made = cls(
-            pca.mean_.astype(np.float32),
-            pca.components_.astype(np.float32),
-            np.sqrt(np.maximum(variance, 1e-12)).astype(np.float32),
-            np.array([max(float(np.sqrt((left**2).mean())), 1e-6)], dtype=np.float32),
-            np.zeros((0, pca.n_components_ + 1), dtype=np.float32),
-        )
-        placed = made._place(features)
+        given = features.astype(np.float64)
+        mean = given.mean(axis=0)
+        # A feature that never varied in training must not make every new picture a stranger by its rounding.
+        deviation = given.std(axis=0)
+        scale = np.maximum(deviation, max(1e-6, 1e-3 * float(deviation.mean())))
+        placed = (given - mean) / scale
         centres = np.stack([placed[subclass == i].mean(axis=0) for i in range(int(subclass.max()) + 1)])
-        return cls(made.mean, made.components, made.scale, made.residual, centres.astype(np.float32))
+        covariance = LedoitWolf(assume_centered=True).fit(placed - centres[subclass]).covariance_
+        variance, axes = np.linalg.eigh(covariance)
+        rotate = axes / np.sqrt(np.maximum(variance, 1e-9))
+        return cls(
+            mean.astype(np.float32),
+            (rotate / scale[:, None]).astype(np.float32),
+            (centres @ rotate).astype(np.float32),
+        )
 
     def distance(self, features: Floats) -> Floats:
-        """Distance [N] of features [N, D] to the nearest subclass, as a root mean square over the components."""
-        gaps = self._place(features)[:, None, :] - self.centres[None]
+        """Distance [N] of features [N, D] to the nearest subclass, as a root mean square over the directions."""
+        placed = (features - self.mean) @ self.whiten
+        gaps = placed[:, None, :] - self.centres[None]
         return np.asarray(np.sqrt((gaps**2).mean(axis=2)).min(axis=1), dtype=np.float32)
 
     def to_arrays(self) -> dict[str, Floats]:
@@ -59,15 +63,7 @@ class Likeness:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """The inverse of `to_arrays`; KeyError when a part is missing, ValueError when shapes do not fit."""
         made = cls(*(np.asarray(arrays[part], dtype=np.float32) for part in PARTS))
-        kept, width = made.components.shape
-        if (made.mean.shape, made.scale.shape, made.residual.shape, made.centres.shape[1:]) != (
-            (width,), (kept,), (1,), (kept + 1,),
-        ):  # fmt: skip
+        width = len(made.mean)
+        if made.whiten.shape != (width, width) or made.centres.shape[1:] != (width,):
             raise ValueError("the parts of the distance gate do not fit together")
         return made
-
-    def _place(self, features: Floats) -> Floats:
-        centred = features - self.mean
-        reduced = centred @ self.components.T
-        left = np.linalg.norm(centred - reduced @ self.components, axis=1)
-        return np.concatenate([reduced / self.scale, left[:, None] / self.residual], axis=1)

@@ -140,19 +140,20 @@ class Stage:
         for position, rows in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.schedule, epoch + position / len(batches), epochs)
-            loss = self._step(rows, chance, optimizer)
+            whole = (position + 1) % self.schedule.accumulate == 0 or position + 1 == len(batches)
+            loss = self._step(rows, chance, optimizer, whole)
             if not math.isfinite(loss):
                 raise TrainingFailed(
                     f"The loss is no number any more ({loss}) in epoch {epoch + 1} of stage {self.name}; "
                     "try a smaller learning rate (--lr)."
                 )
-            if ema is not None:
+            if ema is not None and whole:
                 steps = sum(n for _, n in self.phases[:number]) * len(batches) + epoch * len(batches) + position
                 ema.update(self.network, step=steps)
             total, seen = total + loss * len(rows), seen + len(rows)
         return total / seen, seen
 
-    def _step(self, rows: torch.Tensor, chance: torch.Generator, optimizer: torch.optim.Optimizer) -> float:
+    def _step(self, rows: torch.Tensor, chance: torch.Generator, optimizer: torch.optim.Optimizer, whole: bool) -> float:
         task, schedule = self.task, self.schedule
         targets = functional.one_hot(task.targets[rows], len(task.parent)).to(torch.float32)
         grey = augment(task.inputs[rows], schedule.augmentation, chance)
@@ -162,9 +163,10 @@ class Stage:
         with autocast(self.device):
             logits = self.network(x)
         loss = functional.cross_entropy(logits.float(), targets.to(self.device), label_smoothing=schedule.smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        (loss / schedule.accumulate).backward()  # type: ignore[no-untyped-call]
+        if whole:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
 
     def _batches(self, chance: torch.Generator) -> Iterator[torch.Tensor]:

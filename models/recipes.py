@@ -1,6 +1,7 @@
 """How a training goes: schedules by name, and the options a person may set over them.
 
-best     ours; what won on validation of the open set within twenty minutes on two cores.
+best     ours; what won by cross-validation on the open set: ImageNet weights, few epochs.
+scratch  ours where no weights may be used: a smaller network, ninety epochs.
 detrac   the authors' schedule (Abbas et al. 2020): SGD, a falling step, no augmentation beyond flips.
 phantom  a minute for the demo's synthetic chests.
 """
@@ -20,7 +21,7 @@ class Schedule:
     """The optimisation of one stage.
 
     `balance` 0 draws classes as they come, 1 equally often. `ema` is the decay of the running average of the weights,
-    0 for none. `patience` is the number of epochs without a better validation loss after which a stage ends, 0 never.
+    0 for none. `accumulate` batches make one step. `patience` is the number of epochs without a better validation loss after which a stage ends, 0 never.
     `keep` says which weights remain: those of the best validation loss, or the last.
     """
 
@@ -40,6 +41,7 @@ class Schedule:
     patience: int = 0
     keep: str = "best"
     drop_path: float = 0.0
+    accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -47,7 +49,8 @@ class Schedule:
 class Recipe:
     """Both stages. `restart` begins stage 2 from the starting weights, as the authors do, instead of stage 1's.
 
-    `stride` is that of transfer.Network; another backbone than the recipe's own keeps its own.
+    `stride` is that of transfer.Network. `pretrained` begins with published weights. Both are those of the recipe's own
+    backbone: another one keeps its own stride, and begins from nothing unless it is told otherwise.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Recipe:
     transfer_stage: Schedule
     restart: bool = False
     stride: int = 0
+    pretrained: bool = False
 
 
 # A phantom's consolidation is small and faint: erased boxes and strong contrast would hide it.
@@ -68,6 +72,15 @@ GENTLE = Augmentation(
 RECIPES = {
     "best": Recipe(
         "best",
+        "tf_efficientnet_lite0",
+        192,
+        "auto",
+        Schedule(epochs=14, lr=4e-4, ema=0.97, balance=0.5),
+        Schedule(epochs=4, lr=1e-4, ema=0.97, balance=0.5),
+        pretrained=True,
+    ),
+    "scratch": Recipe(
+        "scratch",
         "regnetx_004",
         160,
         "auto",
@@ -118,7 +131,8 @@ class TrainOptions:
     lr: float | None = None
     seed: int = 0
     recipe: str = "best"
-    pretrained: bool = False
+    accumulate: int | None = None
+    pretrained: bool | None = None
     weights: Path | None = None
     threads: int = 0
     name: str = ""
@@ -128,11 +142,11 @@ class TrainOptions:
 
 
 def resolve(recipe: str, options: dict[str, Any]) -> Recipe:
-    """The recipe with what was set by hand (backbone, k, epochs, size, batch, lr) in its place."""
+    """The recipe with what was set by hand (backbone, k, epochs, size, batch, lr, accumulate, pretrained) in its place."""
     if recipe not in RECIPES:
         raise OptionsInvalid(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
     chosen = RECIPES[recipe]
-    for name, least in (("epochs", 2), ("size", 32), ("batch", 2)):
+    for name, least in (("epochs", 2), ("size", 32), ("batch", 2), ("accumulate", 1)):
         if (value := options.get(name)) is not None and value < least:
             raise OptionsInvalid(f"{name} must be at least {least}, not {value}.")
     if (lr := options.get("lr")) is not None and not lr > 0:
@@ -146,10 +160,15 @@ def resolve(recipe: str, options: dict[str, Any]) -> Recipe:
         first, second = replace(first, batch=batch), replace(second, batch=batch)
     if lr:
         first, second = replace(first, lr=lr), replace(second, lr=lr * second.lr / chosen.backbone_stage.lr)
+    if accumulate := options.get("accumulate"):
+        first, second = replace(first, accumulate=accumulate), replace(second, accumulate=accumulate)
+    own = options.get("backbone") in ("", None, chosen.backbone)
+    pretrained = options.get("pretrained")
     return replace(
         chosen,
         backbone=options.get("backbone") or chosen.backbone,
-        stride=chosen.stride if options.get("backbone") in ("", None, chosen.backbone) else 0,
+        stride=chosen.stride if own else 0,
+        pretrained=chosen.pretrained and own if pretrained is None else pretrained,
         size=options.get("size") or chosen.size,
         k=chosen.k if options.get("k") is None else options["k"],
         backbone_stage=first,

@@ -37,7 +37,7 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 @click.command()
 @click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--recipe", type=click.Choice(["best", "detrac", "phantom"]), default="best", show_default=True)
+@click.option("--recipe", type=click.Choice(["best", "scratch", "detrac", "phantom"]), default="best", show_default=True)
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option(
     "--tuning",
@@ -52,7 +52,13 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 @click.option("--batch", type=click.IntRange(2))
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of the first stage.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--pretrained", is_flag=True, help="Begin with timm's published weights (needs a network once).")
+@click.option("--accumulate", type=click.IntRange(1), help="Batches that make one step, where memory is short.")
+@click.option(
+    "--pretrained/--from-scratch",
+    default=None,
+    help="Begin with published ImageNet weights (of an installed package, else fetched by timm), or with none; "
+    "default: the recipe's.",
+)
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
