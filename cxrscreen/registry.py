@@ -16,10 +16,11 @@ from cxrscreen import audit
 from cxrscreen.blobs import Blobs
 from cxrscreen.errors import BundleDamaged, Conflict, NoModel, NotFound
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import ModelState, ModelVersion, OperatingPoint, User, now
+from cxrscreen.tables import Activation, ModelState, ModelVersion, OperatingPoint, User, now
 
-FORMAT = "cxrscreen-bundle/1"
+FORMAT = "cxrscreen-bundle/2"
 RECORD = "bundle.json"
+_verified: set[Path] = set()  # cached bundles that this process has held against their hashes
 NEEDED = ("name", "classes", "subclasses", "positive", "preprocessing", "weights")
 
 
@@ -83,9 +84,27 @@ def register(
     return version
 
 
+def verify(store: Blobs, version: ModelVersion) -> None:
+    """Hold the store's copy against the hashes that were registered; raises BundleDamaged, or OSError where the store
+    does not answer."""
+    try:
+        if hashlib.sha256(store.get("models", version.sha256)).hexdigest() != version.sha256:
+            raise BundleDamaged(f"The record of model {version.name!r} in the store is damaged.")
+        weights = str(version.record["weights"]["sha256"])
+        if hashlib.sha256(store.get("models", weights)).hexdigest() != weights:
+            raise BundleDamaged(f"The weights of model {version.name!r} in the store are damaged.")
+    except FileNotFoundError:
+        raise BundleDamaged(f"The store has lost files of model {version.name!r}.") from None
+
+
 def fetch(store: Blobs, version: ModelVersion) -> Path:
-    """A local folder with the bundle's files, cached by hash and verified."""
+    """A local folder with the bundle's files, cached by hash and verified once a process."""
     folder = get_settings().cache_dir / "models" / version.sha256
+    if folder.exists() and folder not in _verified:
+        try:
+            read_record(folder)
+        except BundleDamaged:
+            shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
@@ -104,11 +123,14 @@ def fetch(store: Blobs, version: ModelVersion) -> Path:
         except BundleDamaged:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
+    _verified.add(folder)
     return folder
 
 
-def activate(session: Session, version: ModelVersion, actor: User | str) -> ModelVersion | None:
-    """Make a version the one that people see; answers the one it replaces. A roll-back is the same call."""
+def activate(
+    session: Session, version: ModelVersion, actor: User | str, sign_off: str = "", *, rolled_back: bool = False
+) -> ModelVersion | None:
+    """Make a version the one that people see; answers the one it replaces."""
     before = active(session)
     if before and before.id == version.id:
         return before
@@ -119,10 +141,57 @@ def activate(session: Session, version: ModelVersion, actor: User | str) -> Mode
         .execution_options(synchronize_session="fetch")
     )
     version.state, version.activated_at = ModelState.ACTIVE, now()
+    session.add(
+        Activation(
+            model_version_id=version.id,
+            before_id=before.id if before else None,
+            actor=actor if isinstance(actor, str) else actor.name,
+            sign_off=sign_off,
+            rolled_back=rolled_back,
+        )
+    )
     audit.record(
-        session, actor, "model.activate", f"model {version.id}", name=version.name, before=before and before.name
+        session,
+        actor,
+        "model.rollback" if rolled_back else "model.activate",
+        f"model {version.id}",
+        name=version.name,
+        before=before and before.name,
+        sign_off=sign_off,
     )
     return before
+
+
+def previous(session: Session) -> ModelVersion | None:
+    """The version that the active one replaced: where a roll-back leads."""
+    last = session.scalar(select(Activation).order_by(Activation.id.desc()).limit(1))
+    return session.get(ModelVersion, last.before_id) if last and last.before_id else None
+
+
+def roll_back(session: Session, actor: User | str) -> ModelVersion:
+    """Give people back the version that they saw before the last activation; raises Conflict where there was none."""
+    before = previous(session)
+    if before is None:
+        raise Conflict("There is no version to roll back to.")
+    activate(session, before, actor, "rolled back", rolled_back=True)
+    return before
+
+
+def activations(session: Session, limit: int = 20) -> list[tuple[Activation, ModelVersion]]:
+    """Who made which version the active one, and with which words; the newest first."""
+    rows = session.execute(
+        select(Activation, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == Activation.model_version_id)
+        .order_by(Activation.id.desc())
+        .limit(limit)
+    )
+    return [(row, version) for row, version in rows]
+
+
+def newest_candidate(session: Session) -> ModelVersion | None:
+    return session.scalar(
+        select(ModelVersion).where(ModelVersion.state == ModelState.CANDIDATE).order_by(ModelVersion.id.desc()).limit(1)
+    )
 
 
 def active(session: Session) -> ModelVersion | None:

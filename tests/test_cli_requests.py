@@ -130,7 +130,7 @@ def test_bad_requests_are_one_line(bare: Settings, tmp_path: Path, phantom_bundl
     one_line(run_cli("models", "activate", "nobody"), 2, "nobody")
     one_line(run_cli("job", "99"), 2, "99")
     one_line(run_cli("db", "restore", str(picture)), 2, "no backup")
-    one_line(run_cli("schedules", "set", "Nightly", "--at", "25:00"), 2, "25:00")
+    one_line(run_cli("schedules", "add", "Late", "--cron", "0 25 * * *"), 2, "no cron expression")
     index = tmp_path / "index.csv"
     index.write_text("path,label,patient,source,split\na.png,covid,1,x,train\n")
     one_line(run_cli("train", str(index), "--out", str(tmp_path / "b")), 2, "file")

@@ -91,7 +91,7 @@ def test_a_night_is_opened_once(database: Settings) -> None:
 
     with db.write() as session:
         version = seed.model(session)
-        schedule = Schedule(name="Nightly", at="22:00", timezone="UTC", enabled=True)
+        schedule = Schedule(name="Nightly", cron="0 22 * * *", timezone="UTC", enabled=True)
         session.add(schedule)
         session.flush()
         jobs.create(session, JobKind.NIGHTLY, "n", version.id, schedule_id=schedule.id, window="2026-11-24")

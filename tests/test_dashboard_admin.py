@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -139,24 +140,87 @@ def test_the_last_administrator_stays(site: Site) -> None:
         assert users.get(session, "admin").role == Role.ADMIN and users.get(session, "admin").active
 
 
-def test_a_schedule_is_changed_and_bad_times_are_refused(site: Site) -> None:
-    with db.write() as session:
-        session.add(Schedule(name="Nightly", at="22:00", timezone="UTC", enabled=True))
+PLAN = {
+    "name": "Second look",
+    "cron": "30 23 * * *",
+    "timezone": "Europe/Minsk",
+    "window_from": "22:00",
+    "window_until": "06:00",
+    "enabled": "on",
+}
+
+
+def test_a_schedule_shows_its_next_three_runs_before_it_is_saved(site: Site) -> None:
     browser = site.browser("operator")
-    good = {"at": "23:30", "timezone": "Europe/Minsk", "enabled": "on"}
-    assert browser.post("/schedules/1", good).status_code == 302
-    assert "23:30" in browser.page("/schedules") and "20:30 UTC" not in browser.page("/jobs")
-    assert re.search(r"20:30</time> UTC", browser.page("/schedules")), "Minsk is three hours ahead"
-    for bad in ({"at": "25:00"}, {"at": "soon"}, {"timezone": "Mars/Olympus"}, {"timezone": "../../etc/passwd"}):
-        assert browser.post("/schedules/1", {**good, **bad}).status_code == 400
-    assert browser.post("/schedules/1", {"at": "01:00", "timezone": "UTC"}).status_code == 302
+    assert "Show the next runs" in browser.page("/schedules/new")
+    page = browser.post("/schedules", PLAN).text
+    assert len(re.findall(r"<b>\w+day \d{4}-\d\d-\d\d 23:30 \+03</b> until \w+day 06:00 \+03", page)) == 3
     with db.read() as session:
-        row = session.get_one(Schedule, 1)
-    assert (row.at, row.timezone, row.enabled) == ("01:00", "UTC", False)
-    fresh = {"name": "Noon", "at": "12:00", "timezone": "UTC"}
-    assert browser.post("/schedules", fresh).status_code == 302
-    assert browser.post("/schedules", fresh).status_code == 409
-    assert browser.post("/schedules/99", good).status_code == 404
+        assert session.query(Schedule).count() == 0, "looking saves nothing"
+    assert browser.post("/schedules", {**PLAN, "do": "save"}).status_code == 302
+    page = browser.page("/schedules")
+    assert "from 22:00 to 06:00" in page and "Europe/Minsk" in page and "23:30 +03" in page
+    assert browser.post("/schedules", {**PLAN, "do": "save"}).status_code == 409
+    with db.read() as session:
+        number = session.query(Schedule).one().id
+    changed = {**PLAN, "name": "Weekly", "cron": "0 1 * * SUN", "rate": "600", "only": "flagged", "do": "save"}
+    del changed["enabled"]
+    assert browser.post(f"/schedules/{number}", changed).status_code == 302
+    with db.read() as session:
+        row = session.get_one(Schedule, number)
+    assert (row.name, row.rate, row.enabled, row.scope) == ("Weekly", 600, False, {"flagged": True})
+    assert 'value="0 1 * * SUN"' in browser.page(f"/schedules/{number}")
+    assert browser.post("/schedules/99", PLAN).status_code == 404
+    assert browser.post(f"/schedules/{number}/remove").status_code == 302
+    with db.read() as session:
+        assert session.query(Schedule).count() == 0
+        actions = [row.action for row in session.query(AuditEvent).where(AuditEvent.action.startswith("schedule"))]
+    assert actions == ["schedule.set", "schedule.set", "schedule.remove"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"cron": "0 22 30 2 *"}, "never fires"),
+        ({"cron": "0 22 31 4,6,9,11 *"}, "never fires"),
+        ({"cron": "0 22 * * SUN#5,9"}, "no cron expression"),
+        ({"cron": "soon"}, "five fields"),
+        ({"cron": "0 0 22 * * *"}, "five fields"),
+        ({"cron": "*/5 * * * *"}, "more than once an hour"),
+        ({"cron": "1" * 90 + " * * * *"}, "no cron expression"),
+        ({"cron": "0 22 * L L"}, "no cron expression"),
+        ({"window_from": "22:00", "window_until": "22:00"}, "has no length"),
+        ({"window_until": ""}, "both its beginning and its end"),
+        ({"window_from": "25:00"}, "A time of day looks like"),
+        ({"cron": "0 12 * * *"}, "outside its window"),
+        ({"timezone": "Mars/Olympus"}, "no time zone"),
+        ({"timezone": "../../etc/passwd"}, "no time zone"),
+        ({"policy": "version"}, "Name the model version"),
+        ({"policy": "version", "model": "nobody"}, "no model version"),
+        ({"policy": "newest"}, "Which model is one of"),
+        ({"folder": "/etc"}, "outside the allowed folders"),
+        ({"job": "99"}, "no job 99"),
+        ({"job": "one"}, "by its number"),
+        ({"since": "yesterday"}, "A date looks like"),
+        ({"rate": "0"}, "Images a minute"),
+        ({"rate": "-1"}, "Images a minute"),
+        ({"rate": "9" * 30}, "Images a minute"),
+        ({"only": "some"}, "Which studies is one of"),
+        ({"name": ""}, "needs a name"),
+    ],
+)
+def test_a_schedule_that_would_never_work_is_refused_in_one_sentence(
+    site: Site, wrong: dict[str, str], said: str
+) -> None:
+    browser = site.browser("operator")
+    for do in ("look", "save"):
+        answer = browser.post("/schedules", {**PLAN, **wrong, "do": do})
+        assert answer.status_code in (400, 403, 404)
+        refused = re.search(r'id="refused">([^<]+)</p>', answer.text)
+        assert refused and said in html.unescape(refused[1]) and refused[1].endswith(".")
+        assert 'value="22:00"' in answer.text or "window_from" in wrong, "what was typed stays"
+    with db.read() as session:
+        assert session.query(Schedule).count() == 0
 
 
 def test_the_audit_log_tells_who_did_what(site: Site) -> None:

@@ -32,7 +32,7 @@ def full(site: Site) -> Site:
         job = done_job(session, site.model_id)
         assert job.id == 1
         scored(session, "case", [0.8, 0.7], site.model_id, job)
-        session.add(Schedule(name="Nightly", at="22:00", timezone="Europe/Minsk", enabled=True))
+        session.add(Schedule(name="Nightly", cron="0 22 * * *", timezone="Europe/Minsk", enabled=True))
     return site
 
 

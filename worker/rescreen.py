@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import String, cast, exists, func, insert, literal, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, String, cast, exists, func, insert, literal, select
+from sqlalchemy.orm import Session, aliased
 
-from cxrscreen import db, entries, jobs, queue
+from cxrscreen import db, entries, jobs, queue, registry
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, Rejection, Result
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, Rejection, Result, StudyResult
 from worker import runtime
 from worker.stop import Stopped
 
@@ -30,6 +31,23 @@ def list_images(job: Job, me: str) -> None:
             queue.submit(queue.SCREEN, batch_id)
         if not listed:
             return
+
+
+def _within(session: Session, scope: dict[str, Any]) -> list[ColumnElement[bool]]:
+    """The conditions of a job's scope."""
+    conditions: list[ColumnElement[bool]] = []
+    if since := scope.get("since"):
+        conditions.append(Image.created_at >= datetime.fromisoformat(since))
+    if (source := scope.get("job")) is not None:
+        brought = aliased(Entry)
+        conditions.append(exists().where(brought.job_id == source, brought.image_id == Image.id))
+    if (flagged := scope.get("flagged")) is not None:
+        seen = registry.need_active(session).id
+        limit = registry.threshold(session, seen)
+        said = StudyResult.score >= limit if flagged else StudyResult.score < limit
+        shown = (StudyResult.study_id == Image.study_id, StudyResult.model_version_id == seen)
+        conditions.append(exists().where(*shown, said))
+    return conditions
 
 
 def _list_page(session: Session, job: Job) -> list[int]:
@@ -53,8 +71,7 @@ def _list_page(session: Session, job: Job) -> list[int]:
         .order_by(Image.id)
         .limit(PAGE)
     )
-    if since := job.scope.get("since"):
-        query = query.where(Image.created_at >= datetime.fromisoformat(since))
+    query = query.where(*_within(session, job.scope))
     columns = ["job_id", "name", "frame", "frames", "status", "sha256", "image_id", "attempts"]
     rows = session.scalars(insert(Entry).from_select(columns, query).returning(Entry.id))
     return sorted(rows)

@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 import cxrscreen
-from cxrscreen.cli import archive, demo, evaluate, learn, manage, serve
+from cxrscreen.cli import archive, demo, evaluate, learn, manage, schedules, serve
 from cxrscreen.errors import CxrscreenError
 
 
@@ -32,7 +32,7 @@ for command in (
     learn.train,
     evaluate.evaluate,
     manage.models_group,
-    manage.schedules_group,
+    schedules.schedules_group,
     manage.users_group,
     manage.db_group,
     serve.doctor,

@@ -1,4 +1,4 @@
-"""`models`, `schedules`, `users`, `db`: what an administrator keeps in order."""
+"""`models`, `users`, `db`: what an administrator keeps in order."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from cxrscreen import audit, blobs, compare, db, local, registry, schedules, schema, users
+from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
 from cxrscreen.cli.common import open_database, out
-from cxrscreen.errors import BundleDamaged, NotFound, UsageError
+from cxrscreen.errors import BundleDamaged, UsageError
 from cxrscreen.tables import Role
 
 ROLES = click.Choice([role.value for role in Role])
@@ -18,7 +18,7 @@ ROLES = click.Choice([role.value for role in Role])
 
 @click.group("models")
 def models_group() -> None:
-    """List, register, activate and compare model versions."""
+    """List, register, compare, activate and roll back model versions."""
 
 
 @models_group.command("list")
@@ -82,13 +82,23 @@ def register(folder: Path, name: str | None, now: bool) -> None:
 
 @models_group.command()
 @click.argument("name")
-def activate(name: str) -> None:
-    """Make a version the one that people see; the one before is kept, and the same call rolls back."""
+@click.option("--sign-off", default="at the command line", help="Why, in your words; kept with the change.")
+def activate(name: str, sign_off: str) -> None:
+    """Make a version the one that people see; the one before is kept, and `models rollback` gives it back."""
     open_database()
     with db.write() as session:
-        before = registry.activate(session, registry.get(session, name), "command line")
+        before = registry.activate(session, registry.get(session, name), "command line", sign_off)
     out.print(f"{name} is active" + (f"; before it was {before.name}" if before else ""), markup=False)
     out.print("`cxrscreen rescreen` scores the archive with it; until then the worklist shows what it has scored.")
+
+
+@models_group.command()
+def rollback() -> None:
+    """Give people back the version that they saw before the last activation."""
+    open_database()
+    with db.write() as session:
+        name = registry.roll_back(session, "command line").name
+    out.print(f"{name} is active again", markup=False)
 
 
 @models_group.command("compare")
@@ -100,44 +110,6 @@ def compare_models(first: str, second: str) -> None:
     with db.read() as session:
         said = compare.versions(session, registry.get(session, first), registry.get(session, second))
     click.echo(json.dumps(said, indent=2))
-
-
-@click.group("schedules")
-def schedules_group() -> None:
-    """List and change the nightly schedules."""
-
-
-@schedules_group.command("list")
-def list_schedules() -> None:
-    """List the schedules."""
-    open_database()
-    with db.read() as session:
-        for row in schedules.every(session):
-            out.print(f"{row.name}: {row.at} {row.timezone}{'' if row.enabled else ' (off)'}", markup=False)
-
-
-@schedules_group.command("set")
-@click.argument("name")
-@click.option("--at", help="Time of day, HH:MM.")
-@click.option("--timezone", help="IANA name, such as Europe/Minsk.")
-@click.option("--on/--off", "enabled", default=None, help="Whether it opens its nights.")
-def set_schedule(name: str, at: str | None, timezone: str | None, enabled: bool | None) -> None:
-    """Make a schedule or change one."""
-    open_database()
-    with db.write() as session:
-        row = next((row for row in schedules.every(session) if row.name == name), None)
-        if row is None:
-            if at is None:
-                raise NotFound(f"There is no schedule {name!r}; a new one needs --at.")
-            row = schedules.add(session, name, at, timezone or "UTC", "command line")
-        schedules.change(
-            session,
-            row,
-            at=at or row.at,
-            timezone=timezone or row.timezone,
-            enabled=row.enabled if enabled is None else enabled,
-            actor="command line",
-        )
 
 
 @click.group("users")

@@ -12,7 +12,7 @@ import click
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, local, programs, queue, registry, schema, users
+from cxrscreen import blobs, db, local, programs, queue, registry, schedules, schema, users
 from cxrscreen.cli.common import NOTICE, err, install_shipped, open_database, out
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Role, Schedule, User
@@ -50,7 +50,9 @@ def first_start(*, shipped: bool = True) -> None:
         if shipped:
             install_shipped(session)
         if session.scalar(select(Schedule.id).limit(1)) is None:
-            session.add(Schedule(name="Nightly", at=settings.nightly_at, timezone=settings.timezone, enabled=True))
+            hour, _, minute = settings.nightly_at.partition(":")
+            cron = f"{minute or 0} {hour} * * *"
+            schedules.add(session, schedules.Wish("Nightly", cron, settings.timezone), "first start")
         if session.scalar(select(User.id).limit(1)) is None:
             users.add(session, "admin", Role.ADMIN)
 

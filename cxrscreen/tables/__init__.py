@@ -3,15 +3,30 @@
 from cxrscreen.tables.archive import Image, Result, Review, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, now
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
-from cxrscreen.tables.versions import ModelVersion, OperatingPoint
-from cxrscreen.tables.words import BatchState, EntryStatus, JobKind, JobState, ModelState, Role, Verdict
-from cxrscreen.tables.work import Batch, Entry, Job, Rejection, Schedule, Upload, Worker
+from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
+from cxrscreen.tables.words import (
+    Band,
+    BatchState,
+    EntryStatus,
+    JobKind,
+    JobState,
+    ModelPolicy,
+    ModelState,
+    NightState,
+    Role,
+    Verdict,
+)
+from cxrscreen.tables.work import Batch, Entry, Job, Night, Rejection, Schedule, Upload, Worker
 
 __all__ = [
+    "Activation",
+    "Alert",
     "AuditEvent",
+    "Band",
     "Base",
     "Batch",
     "BatchState",
+    "Drift",
     "Entry",
     "EntryStatus",
     "Image",
@@ -19,8 +34,11 @@ __all__ = [
     "JobKind",
     "JobState",
     "Key",
+    "ModelPolicy",
     "ModelState",
     "ModelVersion",
+    "Night",
+    "NightState",
     "OperatingPoint",
     "Rejection",
     "Result",

@@ -71,11 +71,15 @@ class Result(Base):
     """One model version's answer on one image."""
 
     __tablename__ = "results"
-    __table_args__ = (UniqueConstraint("image_id", "model_version_id"),)
+    __table_args__ = (
+        UniqueConstraint("image_id", "model_version_id"),
+        # A version's first and latest results without the rest: what drift is measured by.
+        Index("ix_results_model_version_id_id", "model_version_id", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
-    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     label: Mapped[str] = mapped_column(String(40))
     subclass: Mapped[str] = mapped_column(String(60))
     score: Mapped[float]  # P(COVID-19)

@@ -9,7 +9,18 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Enum, Integer, LargeBinary, MetaData, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase
 
-from cxrscreen.tables.words import BatchState, EntryStatus, JobKind, JobState, ModelState, Role, Verdict
+from cxrscreen.tables.words import (
+    Band,
+    BatchState,
+    EntryStatus,
+    JobKind,
+    JobState,
+    ModelPolicy,
+    ModelState,
+    NightState,
+    Role,
+    Verdict,
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -61,5 +72,8 @@ class Base(DeclarativeBase):
         EntryStatus: _words(EntryStatus),
         BatchState: _words(BatchState),
         ModelState: _words(ModelState),
+        ModelPolicy: _words(ModelPolicy),
+        NightState: _words(NightState),
+        Band: _words(Band),
         Verdict: _words(Verdict),
     }

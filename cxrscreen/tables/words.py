@@ -49,6 +49,27 @@ class ModelState(StrEnum):
     RETIRED = "retired"
 
 
+class ModelPolicy(StrEnum):
+    ACTIVE = "active"  # whatever people see when the night begins
+    CANDIDATE = "candidate"  # the newest candidate, in shadow
+    VERSION = "version"  # one that is named
+
+
+class NightState(StrEnum):
+    OPEN = "open"  # its job is at work
+    PAUSED = "paused"  # its window ended before its job; the next window goes on with it
+    DONE = "done"
+    FAILED = "failed"  # could not begin, or its job failed: `reason` says why
+    MISSED = "missed"  # nothing ran at its hour, or the run before it was in the way
+
+
+class Band(StrEnum):
+    GATHERING = "gathering"  # too few results for a judgement
+    STEADY = "steady"
+    WATCH = "watch"
+    ALERT = "alert"
+
+
 class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     DISMISSED = "dismissed"

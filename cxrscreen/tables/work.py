@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cxrscreen.tables.base import Base, Key, now
-from cxrscreen.tables.words import BatchState, EntryStatus, JobKind, JobState
+from cxrscreen.tables.words import BatchState, EntryStatus, JobKind, JobState, ModelPolicy, NightState
 
 
 class Upload(Base):
@@ -24,14 +24,40 @@ class Upload(Base):
 
 
 class Schedule(Base):
+    """When, how long, over what and with which version the archive is read again."""
+
     __tablename__ = "schedules"
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
-    at: Mapped[str] = mapped_column(String(5))  # HH:MM in the zone below
+    cron: Mapped[str] = mapped_column(String(100))  # five fields, in the zone below
     timezone: Mapped[str] = mapped_column(String(64))
+    window_from: Mapped[str | None] = mapped_column(String(5))  # HH:MM; none: a run goes on until it is done
+    window_until: Mapped[str | None] = mapped_column(String(5))
+    scope: Mapped[dict[str, Any]] = mapped_column(default=dict)  # as `Job.scope`, and {"folder": path}
+    policy: Mapped[ModelPolicy] = mapped_column(default=ModelPolicy.ACTIVE, server_default="active")
+    model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))  # of the policy "version"
+    rate: Mapped[int | None]  # images a minute at most
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    armed_at: Mapped[datetime] = mapped_column(default=now)  # of the last change of its hours; earlier ones are none
+
+
+class Night(Base):
+    """One window of a schedule, whatever came of it. The unique (schedule, window) makes a second beat harmless."""
+
+    __tablename__ = "nights"
+    __table_args__ = (UniqueConstraint("schedule_id", "window"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedules.id", ondelete="CASCADE"))
+    window: Mapped[str] = mapped_column(String(32))  # when it began on the wall: ISO date and time to the minute
+    begins_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]  # of the window; none: until the job is done
+    state: Mapped[NightState]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    opened_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Job(Base):
@@ -47,11 +73,14 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(default=5)  # higher goes first
     title: Mapped[str] = mapped_column(Text)
     sources: Mapped[list[Any]]  # [{"path": ..., "label": ...}] or [{"upload": id}]; empty for a rescreen
-    scope: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of a rescreen: {"since": ISO date}
+    # Of a rescreen: {"since": ISO date, "job": id, "flagged": bool}, each left out where it does not count.
+    scope: Mapped[dict[str, Any]] = mapped_column(default=dict)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
     schedule_id: Mapped[int | None] = mapped_column(ForeignKey("schedules.id"))
-    window: Mapped[str | None] = mapped_column(String(32))  # the local date the night began
+    window: Mapped[str | None] = mapped_column(String(32))  # of the night that opened it
+    rate: Mapped[int | None]  # images a minute at most
+    held_until: Mapped[datetime | None]  # no batch is claimed before, to keep that rate
     listed: Mapped[bool] = mapped_column(default=False)  # every entry of the sources is a row
     error: Mapped[str | None] = mapped_column(Text)
     # The lease of the ingest; a screening batch has its own.
