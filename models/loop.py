@@ -153,7 +153,10 @@ class Stage:
             total, seen = total + loss * len(rows), seen + len(rows)
         return total / seen, seen
 
-    def _step(self, rows: torch.Tensor, chance: torch.Generator, optimizer: torch.optim.Optimizer, whole: bool) -> float:
+    def _step(
+        self, rows: torch.Tensor, chance: torch.Generator, optimizer: torch.optim.Optimizer, whole: bool
+    ) -> float:
+        """Forward and backward of one batch; `whole` says that its accumulated step is complete."""
         task, schedule = self.task, self.schedule
         targets = functional.one_hot(task.targets[rows], len(task.parent)).to(torch.float32)
         grey = augment(task.inputs[rows], schedule.augmentation, chance)

@@ -21,8 +21,8 @@ class Schedule:
     """The optimisation of one stage.
 
     `balance` 0 draws classes as they come, 1 equally often. `ema` is the decay of the running average of the weights,
-    0 for none. `accumulate` batches make one step. `patience` is the number of epochs without a better validation loss after which a stage ends, 0 never.
-    `keep` says which weights remain: those of the best validation loss, or the last.
+    0 for none. `accumulate` batches make one step. `patience` is the number of epochs without a better validation loss
+    after which a stage ends, 0 never. `keep` says which weights remain: those of the best validation loss, or the last.
     """
 
     epochs: int
@@ -142,7 +142,7 @@ class TrainOptions:
 
 
 def resolve(recipe: str, options: dict[str, Any]) -> Recipe:
-    """The recipe with what was set by hand (backbone, k, epochs, size, batch, lr, accumulate, pretrained) in its place."""
+    """The recipe with what was set by hand, the options of the same names, in its place."""
     if recipe not in RECIPES:
         raise OptionsInvalid(f"There is no recipe {recipe!r}; there are {', '.join(RECIPES)}.")
     chosen = RECIPES[recipe]

@@ -42,7 +42,9 @@ class Network(nn.Module):
                 backbone, pretrained=pretrained, in_chans=1, num_classes=outputs, **options
             )
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise OptionsInvalid(f"timm cannot make {backbone!r} for pictures of one channel: {one_line(error)}") from None
+            raise OptionsInvalid(
+                f"timm cannot make {backbone!r} for pictures of one channel: {one_line(error)}"
+            ) from None
         except OSError as error:  # the hub cannot be reached
             raise WeightsInvalid(
                 f"The pretrained weights of {backbone!r} cannot be fetched from timm's hub ({type(error).__name__}); "
@@ -55,9 +57,9 @@ class Network(nn.Module):
 
     @property
     def grey(self) -> tuple[float, float]:
-        """Mean and deviation, of 0..1 grey values, of the pictures that the network's published weights were made on."""
-        told = self.body.pretrained_cfg
-        return (round(sum(told["mean"]) / len(told["mean"]), 6), round(sum(told["std"]) / len(told["std"]), 6))  # type: ignore[index, arg-type]
+        """Mean and deviation of 0..1 grey values that the network's published weights expect."""
+        told: Any = self.body.pretrained_cfg
+        return round(sum(told["mean"]) / len(told["mean"]), 6), round(sum(told["std"]) / len(told["std"]), 6)
 
     @property
     def head(self) -> nn.Linear:

@@ -21,7 +21,7 @@ from models.transfer import Network, head_keys, one_line
 
 @dataclass(frozen=True)
 class Package:
-    """A file of weights inside of an importable package. The package is found, never imported: its code does not run."""
+    """A file of weights in a Python package, which is found and never imported: its code does not run."""
 
     name: str
     file: str

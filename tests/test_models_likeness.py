@@ -36,6 +36,6 @@ def test_arrays_bring_it_back_and_odd_ones_do_not():
     arrays = gate.to_arrays()
     np.testing.assert_array_equal(Likeness.from_arrays(arrays).distance(X), gate.distance(X))
     with pytest.raises(KeyError):
-        Likeness.from_arrays({k: v for k, v in arrays.items() if k != "scale"})
+        Likeness.from_arrays({k: v for k, v in arrays.items() if k != "whiten"})
     with pytest.raises(ValueError, match="do not fit together"):
         Likeness.from_arrays(arrays | {"centres": arrays["centres"][:, 1:]})

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
-import safetensors.torch
 import torch
 
-from models.errors import OptionsInvalid, WeightsInvalid
-from models.transfer import Network, layer_groups, load_weights, release, train_mode
+from models.errors import OptionsInvalid
+from models.transfer import Network, glance_width, layer_groups, release, train_mode
 
 SMALL = "resnet10t"
 
@@ -84,63 +79,21 @@ def test_splitting_the_head_leaves_the_composed_answer_as_it_was():
     torch.testing.assert_close(after, before)
 
 
-@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
-def test_weights_come_back_and_three_channels_become_one(tmp_path, name):
-    given = Network(SMALL, 7)
-    state = given.body.state_dict()
-    first = next(iter(k for k, v in state.items() if v.ndim == 4))
-    state[first] = (state[first] / 3).repeat(1, 3, 1, 1)
-    path = tmp_path / name
-    if path.suffix == ".pth":
-        torch.save({"state_dict": state}, path)
-    else:
-        safetensors.torch.save_file(state, path)
-    network = Network(SMALL, 3)
-    head = network.head.weight.detach().clone()
-    load_weights(network, path)
-    own = network.body.state_dict()
-    assert all(torch.allclose(own[k], v) for k, v in given.body.state_dict().items() if not k.startswith("fc"))
-    assert torch.equal(network.head.weight, head)
+def test_a_look_gives_what_features_give_and_the_earlier_maps_means():
+    network = Network(SMALL, 3).eval()
+    x = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        features, pooled = network.features(x)
+        again, flat, glance = network.look(x)
+        first = network.body.forward_intermediates(x, indices=[0], intermediates_only=True)[0]
+    assert torch.equal(again, features) and torch.equal(flat, pooled)
+    assert glance.shape == (2, glance_width(network, 64)) and not torch.equal(glance, pooled)
+    assert torch.allclose(glance[:, : first.shape[1]], first.mean(dim=(2, 3)))
 
 
-def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
-    for other, words in (("regnetx_002", "it has no conv1"), ("resnet18", "another network than resnet10t")):
-        path = tmp_path / f"{other}.safetensors"
-        safetensors.torch.save_file(Network(other, 3).body.state_dict(), path)
-        with pytest.raises(WeightsInvalid, match=words) as caught:
-            load_weights(Network(SMALL, 3), path)
-        assert "\n" not in str(caught.value)
-
-
-class Trap:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (open, ("/tmp/should-never-be-opened",))
-
-
-def test_a_weights_file_runs_no_code(tmp_path):
-    path = tmp_path / "trap.pth"
-    path.write_bytes(pickle.dumps({"state_dict": Trap()}, protocol=2))
-    torch.save({"state_dict": Trap()}, tmp_path / "zip.pth")
-    for file in (path, tmp_path / "zip.pth"):
-        with pytest.raises(WeightsInvalid, match="holds no weights"):
-            load_weights(Network(SMALL, 3), file)
-
-
-@pytest.mark.parametrize(("content", "words"), [(b"hello", "holds no weights"), (None, "There is no weights file")])
-def test_what_is_no_weights_file_is_refused(tmp_path, content, words):
-    path = tmp_path / "w.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(WeightsInvalid, match=words):
-        load_weights(Network(SMALL, 3), path)
-
-
-def test_pretrained_weights_that_cannot_be_fetched_are_told_in_one_line(tmp_path):
-    code = (
-        "from models.errors import WeightsInvalid\nfrom models.transfer import Network\n"
-        "try:\n    Network('resnet10t', 3, pretrained=True)\nexcept WeightsInvalid as error:\n    print(error)"
-    )
-    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
-    assert "cannot be fetched from timm's hub" in done.stdout, done.stderr
-    assert "--weights" in done.stdout and done.stdout.count("\n") == 1
+def test_layers_that_cannot_be_reached_leave_the_pooled_features():
+    network = Network(SMALL, 3).eval()
+    network.layered = False
+    with torch.no_grad():
+        _, pooled, glance = network.look(torch.randn(1, 1, 64, 64))
+    assert torch.equal(pooled, glance)
