@@ -39,18 +39,24 @@ class Row:
 
 
 def measure(version_id: int, job_id: int | None) -> Drift | None:
-    """Measure what a version answered since its last measurement, or since its reference; None where nothing is new."""
+    """Measure what a version answered since its last measurement, or since its reference; None where nothing is new.
+
+    The first measurement takes the reference: up to REFERENCE results that there are then, and LEAST at least.
+    """
     with db.write() as session:
         version = session.get_one(ModelVersion, version_id)
-        first = _rows(session, version_id, newest=False, after=0, limit=REFERENCE)
-        if not first:
+        mine = Drift.model_version_id == version_id
+        taken = session.scalar(select(Drift).where(mine).order_by(Drift.id).limit(1))
+        size = sum(taken.figures["scores"]["reference"]) if taken else REFERENCE
+        first = _rows(session, version_id, newest=False, after=0, limit=size)
+        if len(first) < LEAST:
             return None
-        last = session.scalar(select(func.max(Drift.last_result_id)).where(Drift.model_version_id == version_id)) or 0
+        last = session.scalar(select(func.max(Drift.last_result_id)).where(mine)) or 0
         fresh = _rows(session, version_id, newest=True, after=max(last, first[-1].id), limit=MOST)
         if not fresh and last >= first[-1].id:
             return None
         figures = compared(first, fresh)
-        band = _band(figures, len(fresh)) if len(first) >= LEAST else Band.GATHERING
+        band = _band(figures, len(fresh))
         drift = Drift(
             model_version_id=version_id,
             job_id=job_id,

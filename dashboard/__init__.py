@@ -13,6 +13,8 @@ from cxrscreen.settings import get_settings
 from dashboard import (
     audit,
     auth,
+    compare,
+    drift,
     errors,
     filters,
     identity,
@@ -31,7 +33,10 @@ from dashboard import (
 )
 from dashboard.receiving import ReceivingRequest
 
-ROOMS = (audit, auth, images, jobs, models, people, pixels, schedules, studies, system, uploads, worklist)
+ROOMS = (
+    *(audit, auth, compare, drift, images, jobs, models, people),
+    *(pixels, schedules, studies, system, uploads, worklist),
+)
 
 
 class IdConverter(IntegerConverter):

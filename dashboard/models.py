@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import compare, db, jobs, queue, registry
+from cxrscreen import db, drift, jobs, queue, registry
 from cxrscreen.errors import NotFound
 from cxrscreen.tables import JobKind, ModelVersion, OperatingPoint, Role, User
 from dashboard import forms, identity
@@ -27,10 +27,16 @@ def index() -> str:
     with db.read() as session:
         versions = registry.every(session)
         limits = {version.id: registry.threshold(session, version.id) for version in versions}
+        signed = registry.activations(session)
+        before = registry.previous(session)
+        alerts = drift.alerts(session)
     return render_template(
         "models.html",
         versions=versions,
         limits=limits,
+        signed=signed,
+        before=before,
+        alerts=alerts,
         headline=HEADLINE,
         figures={version.id: dict(headline(version.record)) for version in versions},
     )
@@ -39,7 +45,7 @@ def index() -> str:
 @blueprint.get("/<id:version_id>")
 def show(version_id: int) -> str:
     with db.read() as session:
-        version = _get(session, version_id)
+        version = get_version(session, version_id)
         points = session.execute(
             select(OperatingPoint, User.name)
             .outerjoin(User, User.id == OperatingPoint.set_by)
@@ -57,34 +63,12 @@ def show(version_id: int) -> str:
     )
 
 
-@blueprint.get("/<id:version_id>/activate")
-@needs(Role.ADMIN)
-def ask(version_id: int) -> str:
-    """What would change, before it does (law 7)."""
-    with db.read() as session:
-        version = _get(session, version_id)
-        before = registry.active(session)
-        told = compare.versions(session, before, version) if before and before.id != version.id else None
-        limit = registry.threshold(session, version_id)
-    return render_template("activate.html", version=version, before=before, told=told, threshold=limit)
-
-
-@blueprint.post("/<id:version_id>/activate")
-@needs(Role.ADMIN)
-def activate(version_id: int) -> Response:
-    with db.write() as session:
-        version = _get(session, version_id)
-        registry.activate(session, version, identity.signed_in().row)
-    flash(f"{version.name} is the active model now. Screen the archive again to score what it has not seen.", "good")
-    return redirect(url_for("models.show", version_id=version_id))
-
-
 @blueprint.post("/<id:version_id>/threshold")
 @needs(Role.ADMIN)
 def set_threshold(version_id: int) -> Response:
     value, note = forms.fraction("threshold"), forms.text("note", most=500)
     with db.write() as session:
-        version = _get(session, version_id)
+        version = get_version(session, version_id)
         registry.set_threshold(session, version, value, identity.signed_in().row, note)
     flash(f"The threshold of {version.name} is {value:g} now.", "good")
     return redirect(url_for("models.show", version_id=version_id))
@@ -94,7 +78,7 @@ def set_threshold(version_id: int) -> Response:
 @needs(Role.ADMIN)
 def rescreen(version_id: int) -> Response:
     with db.write() as session:
-        version = _get(session, version_id)
+        version = get_version(session, version_id)
         job = jobs.create(
             session,
             JobKind.RESCREEN,
@@ -106,7 +90,7 @@ def rescreen(version_id: int) -> Response:
     return redirect(url_for("jobs.show", job_id=job.id))
 
 
-def _get(session: Session, version_id: int) -> ModelVersion:
+def get_version(session: Session, version_id: int) -> ModelVersion:
     version = session.get(ModelVersion, version_id)
     if version is None:
         raise NotFound(f"There is no model version {version_id}.")

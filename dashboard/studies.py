@@ -9,9 +9,9 @@ from flask import Blueprint, flash, redirect, render_template, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, entries, studies, worklist
+from cxrscreen import db, entries, registry, studies, worklist
 from cxrscreen.errors import UsageError
-from cxrscreen.tables import Image, ModelVersion, Result, Role, Study, Verdict
+from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Role, Study, Verdict
 from cxrscreen.worklist_filters import Filters
 from dashboard import forms, identity, shell
 from dashboard.filters import isolated
@@ -66,7 +66,13 @@ def show(study_id: int) -> str:
         record = session.get_one(ModelVersion, version.id).record if version else {}
         before, after = _around(session, study_id, filters)
         given = studies.reviews(session, study_id)
-        answers = studies.answers(session, study_id)
+        # What a version says in shadow is no reader's matter until somebody signed for it (law 7).
+        shadow = identity.signed_in().may_administer
+        answers = [
+            (said, model, registry.threshold(session, model.id))
+            for said, model in studies.answers(session, study_id)
+            if model.state != ModelState.CANDIDATE or shadow
+        ]
         following = studies.images(session, after, version.id) if after and version else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
         # Only a study of the same patient may stand beside this one.

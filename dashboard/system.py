@@ -10,13 +10,14 @@ from flask import Blueprint, Response, jsonify, render_template
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxrscreen import batches, blobs, db, queue
+from cxrscreen import batches, blobs, db, drift, nights, queue
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import User, Worker
 
 blueprint = Blueprint("system", __name__)
 
 QUIET = timedelta(seconds=60)  # a heartbeat this old is a worker that may be gone
+NIGHTS = 7
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def index() -> str:
         workers = list(session.scalars(select(Worker).order_by(Worker.role, Worker.name)))
         moment = db.clock(session)
         open_batches = batches.open_count(session)
+        alerts = drift.alerts(session)
+        past = nights.listed(session, NIGHTS)
         database = session.get_bind().dialect.name
     answers = queue.answers()
     disk = shutil.disk_usage(settings.data_dir) if settings.data_dir.exists() else None
@@ -49,6 +52,8 @@ def index() -> str:
         quiet={worker.name for worker in workers if moment - worker.seen_at > QUIET},
         roles={worker.role for worker in workers if moment - worker.seen_at <= QUIET},
         open_batches=open_batches,
+        alerts=alerts,
+        nights=past,
         database={"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(database, database),
         broker=answers,
         waiting={name: queue.length(task) for name, task in _QUEUES.items()} if answers else {},

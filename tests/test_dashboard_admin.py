@@ -8,9 +8,27 @@ import re
 import pytest
 import seed
 from dashboard_fixtures import Site, scored
+from sqlalchemy import select
 
-from cxrscreen import db, registry, studies, users
-from cxrscreen.tables import AuditEvent, Job, JobKind, ModelState, ModelVersion, Result, Role, Schedule, Worker
+from cxrscreen import batches, db, drift, entries, registry, studies, users
+from cxrscreen.tables import (
+    Alert,
+    AuditEvent,
+    Entry,
+    EntryStatus,
+    Image,
+    Job,
+    JobKind,
+    ModelState,
+    ModelVersion,
+    Result,
+    Role,
+    Schedule,
+    Study,
+    StudyResult,
+    Verdict,
+    Worker,
+)
 from dashboard.models import flat, headline
 
 
@@ -28,20 +46,118 @@ def candidate(site: Site) -> int:
         return other.id
 
 
-def test_what_would_change_is_shown_before_a_version_is_activated(site: Site, candidate: int) -> None:
+def test_what_would_change_is_shown_before_a_version_is_activated_and_signed_for(site: Site, candidate: int) -> None:
     browser = site.browser("admin")
-    page = browser.page(f"/models/{candidate}/activate")
+    url = f"/models/{candidate}/activate"
+    page = browser.page(url)
     assert re.search(r"Newly flagged</dt><dd><b>1</b>", page)
     assert re.search(r"No longer flagged</dt><dd><b>1</b>", page)
+    assert page.count("/thumb.jpg") == 2
+    assert browser.post(url).status_code == 400, "nothing without a signature"
+    assert browser.post(url, {"sign_off": "  "}).status_code == 400
     with db.read() as session:
         assert registry.need_active(session).id == site.model_id, "looking changes nothing"
-    assert browser.post(f"/models/{candidate}/activate").status_code == 302
+    assert browser.post(url, {"sign_off": "read 40 flips <b>with</b> Dr. B"}).status_code == 302
     with db.read() as session:
         assert registry.need_active(session).id == candidate
         assert session.get_one(ModelVersion, site.model_id).state == ModelState.RETIRED
-    assert browser.post(f"/models/{site.model_id}/activate").status_code == 302, "and back"
+        event = session.query(AuditEvent).where(AuditEvent.action == "model.activate").one()
+    assert (event.actor, event.detail["sign_off"]) == ("admin", "read 40 flips <b>with</b> Dr. B")
+    assert "read 40 flips &lt;b&gt;with&lt;/b&gt; Dr. B" in browser.page("/models")
+    assert site.browser("reader").post("/models/rollback").status_code == 403
+    assert browser.post("/models/rollback").status_code == 302, "one click, and back"
     with db.read() as session:
         assert registry.need_active(session).id == site.model_id
+        assert session.query(AuditEvent).where(AuditEvent.action == "model.rollback").count() == 1
+
+
+def test_without_a_version_before_there_is_nothing_to_roll_back_to(site: Site) -> None:
+    browser = site.browser("admin")
+    assert "roll-back" not in browser.page("/models")
+    assert browser.post("/models/rollback").status_code == 409
+
+
+def test_a_comparison_tells_flips_shifts_and_figures_against_verdicts(site: Site, candidate: int) -> None:
+    with db.write() as session:
+        reader = users.get(session, "reader")
+        for label, verdict in (("gone", Verdict.DISMISSED), ("new", Verdict.CONFIRMED), ("same", Verdict.CONFIRMED)):
+            study = session.query(Study).where(Study.label == label).one()
+            studies.review(session, study, reader, verdict, "", site.model_id, None)
+    page = site.browser("reader").page(f"/models/{candidate}/compare")
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert "Sensitivity 50.0 % 9.5 to 90.5, 1 of 2 100.0 % 34.2 to 100.0, 2 of 2" in said
+    assert "Specificity 0.0 % 0.0 to 79.3, 0 of 1 100.0 % 20.7 to 100.0, 1 of 1" in said
+    assert "0.900 → 0.100" in said and "0.200 → 0.800" in said and "0.700 → 0.750" not in said
+    assert "Activate…" not in said, "a reader compares; an administrator activates"
+    assert 'role="img" aria-label="mean shift' in page
+    other = site.browser("admin").page(f"/models/{site.model_id}/compare?with={candidate}")
+    assert "m2</bdi> → <bdi" in other
+    assert site.browser("admin").get(f"/models/{candidate}/compare?with=99").status_code == 404
+
+
+def test_a_shadow_run_changes_nothing_that_a_reader_sees(site: Site) -> None:
+    """Every page of the worklist and of its studies, before and after a candidate has scored them all the other way."""
+    with db.write() as session:
+        for number in range(6):
+            scored(session, f"case {number}", [number / 6, 0.05], site.model_id)
+        other = seed.model(session, "m2", state=ModelState.CANDIDATE).id
+        job_id = seed.running_job(session, session.get_one(ModelVersion, other), 0).id
+    reader = site.browser("reader")
+    addresses = ["/worklist", "/worklist?state=all", *(f"/studies/{number}" for number in studies_there())]
+    addresses += [f"/studies/{number}?state=all" for number in studies_there()]
+
+    def seen() -> list[str]:
+        return [re.sub(r'(csrf_token" value|csrf-token" content)="[^"]+"', "", reader.page(url)) for url in addresses]
+
+    before = seen()
+    with db.write() as session:
+        ids = list(session.scalars(select(Image.id)))
+        rows = [Entry(job_id=job_id, name=str(n), image_id=n, status=EntryStatus.WAITING) for n in ids]
+        session.add_all(rows)
+        session.flush()
+        entries.cut_batches(session, job_id, [row.id for row in rows], 64)
+    with db.write() as session:
+        work = batches.claim(session, "w")
+        assert work and len(work.images) == 12
+        batches.finish(session, work, "w", [batches.Answer(n, seed.result(0.99)) for n in ids])
+    with db.read() as session:
+        assert session.query(StudyResult).where(StudyResult.model_version_id == other).count() == 6
+    assert seen() == before
+    admin = site.browser("admin").page(addresses[-1])
+    assert "in shadow" in admin and "0.990" in admin, "an administrator sees what it said"
+    with db.write() as session:
+        registry.activate(session, session.get_one(ModelVersion, other), "a test", "looked")
+    assert "0.990" in reader.page(addresses[-1]), "and everybody once it is active"
+
+
+def studies_there() -> list[int]:
+    with db.read() as session:
+        return list(session.scalars(select(Study.id).order_by(Study.id)))
+
+
+def test_a_drift_is_plotted_and_its_alert_stands_until_somebody_looked(site: Site) -> None:
+    with db.write() as session:
+        for image in seed.images(session, 120, "before"):
+            session.add(Result(image_id=image.id, model_version_id=site.model_id, **seed.result(0.2)))
+    drift.measure(site.model_id, None)
+    with db.write() as session:
+        for image in seed.images(session, 60, "after"):
+            session.add(Result(image_id=image.id, model_version_id=site.model_id, **seed.result(0.9)))
+    drift.measure(site.model_id, None)
+    browser = site.browser("operator")
+    page = browser.page(f"/models/{site.model_id}/drift")
+    assert '<span class="badge band-alert" id="band">alert</span>' in page
+    assert page.count('<svg class="histogram"') == 3 and page.count('<rect class="now"') >= 23
+    assert "the first 120 results of m1" in page
+    for url in ("/models", "/system", f"/models/{site.model_id}/drift"):
+        assert "I have seen it" in browser.page(url)
+    assert browser.get(f"/models/{site.model_id}/drift?night=99").status_code == 404
+    assert browser.post("/alerts/1/seen").status_code == 302
+    for url in ("/models", "/system", f"/models/{site.model_id}/drift"):
+        assert "I have seen it" not in browser.page(url)
+    with db.read() as session:
+        alert = session.query(Alert).one()
+    assert alert.seen_by == "operator" and alert.seen_at
 
 
 @pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "inf", "", "much", "1e400"])

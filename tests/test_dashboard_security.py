@@ -106,6 +106,7 @@ def test_each_role_may_do_its_own_and_no_more(full: Site) -> None:
         "/people/1/link",
         "/audit",
         "/models/1/activate",
+        "/models/rollback",
         "/models/1/threshold",
         "/models/1/rescreen",
     }

@@ -44,7 +44,7 @@ def test_the_page_shows_why(site: Site) -> None:
     assert "threshold 0.500" in page and "PHANTOM" in page
     assert re.search(r"covid-1</th>.*?0.750", page, re.DOTALL)
     assert "Patient <bdi" in page and "0123456789abcdef" in page and "2020-11-03" in page
-    assert "What every version said" in page and "0.110" in page
+    assert "What each version said" in page and "0.110" in page
     other = site.browser("reader").page(f"/studies/{study_id}?image={image.id}")
     assert '<span id="score" class="">0.200</span>' in other
 

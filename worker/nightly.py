@@ -93,9 +93,9 @@ def ready(schedule: Schedule) -> ModelVersion:
 def close_night(night: Night, job: Job | None, moment: datetime) -> None:
     """End a night whose job has ended, and pause one whose window has."""
     if job is None or job.state in nights.ENDED:
-        state, reason = _outcome(job)
+        outcome, reason = _outcome(job)
         with db.write() as session:
-            mine = nights.finish(session, night, state, reason)
+            mine = nights.finish(session, night, outcome, reason)
         if mine and job is not None:
             drift.measure(job.model_version_id, job.id)
     elif night.state == NightState.OPEN and night.ends_at is not None and moment >= night.ends_at:
