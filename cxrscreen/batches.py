@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import db, entries, jobs, studies
+from cxrscreen import db, entries, jobs, pace, studies
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Image, Job, JobState, Result
@@ -55,7 +55,7 @@ def claim(session: Session, worker: str) -> Work | None:
         row = session.execute(
             select(Batch.id, Batch.attempts)
             .join(Job)
-            .where(due, Job.state == JobState.RUNNING)
+            .where(due, Job.state == JobState.RUNNING, pace.free(moment))
             .order_by(Job.priority.desc(), Batch.id)
             .limit(1)
             .with_for_update(of=Batch, skip_locked=True)
@@ -77,6 +77,7 @@ def claim(session: Session, worker: str) -> Work | None:
             continue  # another worker was first
         work = _open(session, row.id, claimed.job_id, deaths=claimed.attempts - 1)
         if work is not None:
+            pace.hold(session, work.job_id, len(work.images), moment)
             return work
     return None
 
@@ -88,6 +89,7 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
             select(Entry).where(Entry.batch_id == batch_id, Entry.status == EntryStatus.WAITING).order_by(Entry.id)
         )
     )
+    waiting = _without_lost(session, waiting)
     if deaths and len(waiting) > 1:
         half = len(waiting) // 2
         entries.cut_batches(session, job_id, [entry.id for entry in waiting[half:]], len(waiting))
@@ -111,6 +113,15 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
         session.scalars(select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id))
     )
     return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images, deaths)
+
+
+def _without_lost(session: Session, waiting: list[Entry]) -> list[Entry]:
+    """The entries that have an image still; the others, whose image was deleted meanwhile, end here."""
+    for entry in waiting:
+        if entry.image_id is None:
+            detail = "its image was deleted while it waited"
+            entries.reject(session, entry, Reason.ORIGINAL_MISSING, detail, status=EntryStatus.FAILED)
+    return [entry for entry in waiting if entry.image_id is not None]
 
 
 def renew(session: Session, batch_id: int, worker: str) -> bool:
@@ -183,6 +194,20 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
     return True
 
 
+def rein_in(session: Session) -> None:
+    """No lease ends later than one that begins now: a clock that was ahead when it was written holds no work back.
+
+    Whoever lives renews it in time; so machines that share a database share `lease_seconds`.
+    """
+    latest = db.clock(session) + timedelta(seconds=get_settings().lease_seconds)
+    session.execute(
+        update(Batch).where(Batch.state == BatchState.LEASED, Batch.lease_until > latest).values(lease_until=latest)
+    )
+    session.execute(
+        update(Job).where(Job.state == JobState.RUNNING, Job.lease_until > latest).values(lease_until=latest)
+    )
+
+
 def due(session: Session, limit: int) -> list[int]:
     """Batches that a sweep should wake workers for."""
     moment = db.clock(session)
@@ -192,6 +217,7 @@ def due(session: Session, limit: int) -> list[int]:
             .join(Job)
             .where(
                 Job.state == JobState.RUNNING,
+                pace.free(moment),
                 or_(
                     Batch.state == BatchState.WAITING,
                     and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment),
@@ -201,6 +227,22 @@ def due(session: Session, limit: int) -> list[int]:
             .limit(limit)
         )
     )
+
+
+def waiting_count(session: Session, job_id: int) -> int:
+    """Batches of a job that no worker has yet."""
+    return (
+        session.scalar(
+            select(func.count()).select_from(Batch).where(Batch.job_id == job_id, Batch.state == BatchState.WAITING)
+        )
+        or 0
+    )
+
+
+def any_open(session: Session, job_id: int) -> bool:
+    """Whether a batch of the job waits or is under way."""
+    found = select(Batch.id).where(Batch.job_id == job_id, Batch.state != BatchState.DONE).limit(1)
+    return session.scalar(found) is not None
 
 
 def open_count(session: Session) -> int:

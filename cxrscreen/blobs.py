@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,6 +24,10 @@ from cxrscreen.settings import get_settings
 CHUNK = 1 << 20
 
 
+class StoreAway(OSError):
+    """The whole store is out of reach (a share that is not mounted), not one blob of it. It may come back."""
+
+
 class Blobs:
     """`kind` is a folder of the store: originals, derivatives, uploads, models."""
 
@@ -30,9 +35,26 @@ class Blobs:
         self.fs: Any
         self.fs, self.root = fsspec.url_to_fs(url)
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.in_use = False
 
     def path(self, kind: str, sha256: str) -> str:
         return f"{self.root}/{kind}/{sha256[:2]}/{sha256}"
+
+    def require(self) -> None:
+        """Raise StoreAway unless the store is there. Whoever has work has a model, and models are in the store.
+
+        From here on a store that goes away is not made anew: what were written to it would be hidden once it is back.
+        """
+        self.in_use = True
+        if self.local and not Path(self.root, "models").is_dir():
+            raise StoreAway(f"The store is not at {self.root}.")
+
+    def free_bytes(self) -> int | None:
+        """Room on the disk of a local store; None where there is no such number."""
+        try:
+            return shutil.disk_usage(self.root).free if self.local else None
+        except OSError:
+            return None
 
     def exists(self, kind: str, sha256: str) -> bool:
         return bool(self.fs.exists(self.path(kind, sha256)))
@@ -99,9 +121,19 @@ class Blobs:
         finally:
             copy.unlink(missing_ok=True)
 
+    def _make_room(self, target: Path) -> None:
+        if not self.in_use:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return
+        try:
+            for folder in (target.parent.parent, target.parent):
+                folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreAway(f"The store is not at {self.root}.") from error
+
     @contextmanager
     def _appearing(self, target: Path, durable: bool) -> Iterator[IO[bytes]]:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_room(target)
         growing = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}")
         try:
             with growing.open("xb") as file:

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from cxrscreen.settings import get_settings
@@ -71,6 +73,13 @@ def write() -> Iterator[Session]:
     engine = get_engine().execution_options(writes=True)
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def is_away(error: SQLAlchemyError) -> bool:
+    """The database does not answer, cut us off or could not serve us now; not an error in what it was asked."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def clock(session: Session) -> datetime:

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, db
 from cxrscreen.errors import Conflict, NotFound, OutsideRoots, UsageError
+from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Job, JobKind, JobState, Rejection, User, UtcDateTime
 
@@ -215,13 +216,27 @@ def release(session: Session, job_id: int, worker: str) -> None:
 
 
 def close_listing(session: Session, job_id: int, worker: str, error: str | None = None) -> None:
-    """Every entry of the sources is a row now. With an error nothing could be read: the job failed."""
+    """Every entry of the sources is a row now. With an error nothing could be read: the job failed.
+
+    What was found once, never read, and is not in its source any more, has failed: nothing waits for ever.
+    """
+    moment = db.clock(session)
     values: dict[str, Any] = {"listed": True, "lease_until": None, "worker": None}
     if error:
-        values |= {"state": JobState.FAILED, "error": error, "finished_at": db.clock(session)}
-    session.execute(
-        update(Job).where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING).values(**values)
-    )
+        values |= {"state": JobState.FAILED, "error": error, "finished_at": moment}
+    closed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING)
+        .values(**values)
+        .returning(Job.id)
+    ).scalar()
+    if closed is not None:
+        unread = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
+        if not error:
+            unread.append(Entry.image_id.is_(None))
+        _fail_entries(
+            session, unread, Reason.ORIGINAL_MISSING, error or "it left its source before it was read", moment
+        )
     settle(session, job_id)
 
 
@@ -242,7 +257,19 @@ def settle(session: Session, job_id: int) -> bool:
 
 def fail(session: Session, job_id: int, error: str, reason: str) -> None:
     """End a job that cannot go on whatever is tried (its model is damaged): what waits has failed, with the reason."""
-    waits = (Entry.job_id == job_id, Entry.status == EntryStatus.WAITING)
+    moment = db.clock(session)
+    waits = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
+    _fail_entries(session, waits, reason, error, moment)
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(OPEN))
+        .values(state=JobState.FAILED, error=error, finished_at=moment)
+    )
+
+
+def _fail_entries(
+    session: Session, which: Sequence[ColumnElement[bool]], reason: str, detail: str, moment: datetime
+) -> None:
     session.execute(
         insert(Rejection).from_select(
             ["entry_id", "job_id", "image_id", "reason", "detail", "created_at"],
@@ -251,16 +278,13 @@ def fail(session: Session, job_id: int, error: str, reason: str) -> None:
                 Entry.job_id,
                 Entry.image_id,
                 literal(reason),
-                literal(error),
-                literal(db.clock(session), UtcDateTime()),
-            ).where(*waits),
+                literal(detail[:2000]),
+                literal(moment, UtcDateTime()),
+            ).where(*which),
         )
     )
-    session.execute(update(Entry).where(*waits).values(status=EntryStatus.FAILED))
     session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.state.in_(OPEN))
-        .values(state=JobState.FAILED, error=error, finished_at=db.clock(session))
+        update(Entry).where(*which).values(status=EntryStatus.FAILED).execution_options(synchronize_session=False)
     )
 
 

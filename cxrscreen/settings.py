@@ -50,6 +50,12 @@ class Settings(BaseSettings):
 
     batch_size: int = Field(64, ge=1, description="images a screening worker claims at once")
     lease_seconds: int = Field(60, ge=2, description="how long a claim holds unless it is renewed")
+    waiting_batches: int = Field(
+        500, ge=1, description="an ingest waits while so many batches of its job wait for a screening worker"
+    )
+    store_reserve_gb: float = Field(
+        0.5, ge=0, description="an ingest waits while the disk of a local store has less room than this, in GB"
+    )
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
     torch_threads: int = Field(0, ge=0, description="threads of the network while it screens; 0: as many as serve best")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -65,6 +67,68 @@ def test_ten_workers_share_a_job_without_overlap(database: Settings) -> None:
         assert jobs.account(session, job_id) == jobs.Account(scored=40)
         assert session.scalar(select(func.count()).select_from(Result)) == 40
         assert session.scalar(select(func.count()).select_from(StudyResult)) == 40
+
+
+def race(count: int, run: Callable[[int], object]) -> list[object]:
+    """Call `run(n)` in so many processes at once; answers what each gave."""
+    fork = multiprocessing.get_context("fork")
+    gate, answers = fork.Barrier(count), fork.SimpleQueue()
+
+    def compete(number: int) -> None:
+        db.get_engine().dispose(close=False)  # the parent's connections are not ours
+        gate.wait(30)
+        answers.put(run(number))
+
+    runners = [fork.Process(target=compete, args=[number]) for number in range(count)]
+    for runner in runners:
+        runner.start()
+    found = [answers.get() for _ in runners]
+    for runner in runners:
+        runner.join(30)
+        assert runner.exitcode == 0
+    return found
+
+
+def test_ten_processes_race_for_one_batch(database: Settings) -> None:
+    start(4)
+    won = race(10, lambda number: (work := claim(f"w{number}")) and work.batch_id)
+    assert len([batch for batch in won if batch]) == 1
+    with db.read() as session:
+        assert session.scalar(select(Batch.attempts)) == 1
+
+
+def test_ten_processes_race_for_a_batch_whose_worker_died(database: Settings) -> None:
+    start(8, batch=8)
+    assert claim("dead")
+    die()
+    won = race(10, lambda number: (work := claim(f"w{number}")) and len(work.images))
+    # One has the first half of it, and one the second where it looked after the first had committed.
+    assert [images for images in won if images] in ([4], [4, 4])
+
+
+def test_two_sweepers_and_ten_workers_at_once(database: Settings) -> None:
+    from worker import sweep
+
+    job_id = start(40, batch=4)
+    assert claim("dead")
+    die()
+
+    def compete(number: int) -> list[int]:
+        if number < 2:
+            sweep.run()
+            return []
+        seen = []
+        while work := claim(f"w{number}"):
+            seen += [image.id for image in work.images]
+            assert finish(work, f"w{number}")
+        return seen
+
+    seen = [image for part in race(12, compete) for image in part]  # type: ignore[attr-defined]
+    assert len(seen) == len(set(seen)) == 40
+    sweep.run()
+    with db.read() as session:
+        assert jobs.account(session, job_id) == jobs.Account(scored=40)
+        assert jobs.get(session, job_id).state == JobState.DONE
 
 
 def test_a_lost_lease_voids_the_work(database: Settings) -> None:

@@ -14,27 +14,29 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from cxrscreen import blobs, db, entries, jobs, queue
 from cxrscreen.imaging import Limits, Member, walk
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
-from worker import intake, rescreen, runtime
+from worker import intake, rescreen, room, runtime
 from worker.stop import Stopped
 
 log = logging.getLogger(__name__)
 
 # Two slices are in memory at a time.
 SLICE_BYTES = 32 << 20
-STORE_PAUSE_SECONDS = 5.0
+PAUSE_SECONDS = 5.0
 
 
 def run(job_id: int) -> None:
     """Ingest one job as far as it can be; a no-op where it is done or another worker has it."""
     me = runtime.name()
-    with db.write() as session:
-        job = jobs.claim(session, job_id, me)
+    job = runtime.patiently(lambda: _claim(job_id, me))
     if job is None:
         return
+    runtime.INGESTING.doing = f"job {job_id}: reading its sources"
 
     def renew() -> bool:
         with db.write() as session:
@@ -43,55 +45,89 @@ def run(job_id: int) -> None:
     error = None
     try:
         with runtime.lease(renew):
-            if job.kind in (JobKind.RESCREEN, JobKind.NIGHTLY):
+            if job.kind in (JobKind.RESCREEN, JobKind.NIGHTLY) and not job.sources:
                 rescreen.list_images(job, me)
             else:
                 _list_sources(job, me)
             _gather_stranded(job_id)
     except Stopped:
-        with db.write() as session:
-            jobs.release(session, job_id, me)
+        _release(job_id, me)
         return
-    except FileNotFoundError as missing:
+    except UploadLost as missing:
         error = str(missing)
-    except OSError as trouble:
-        # The store or the disk, not the input: nothing is lost, the sweep brings the job back.
+    except (OSError, SQLAlchemyError) as trouble:
+        runtime.INGESTING.last_error = f"{type(trouble).__name__}: {trouble}"
+        if isinstance(trouble, SQLAlchemyError) and not db.is_away(trouble):
+            raise
+        # The store, the disk or the database, not the input: nothing is lost, the sweep brings the job back.
         log.exception("Ingest of job %s waits: %s", job_id, trouble)
-        time.sleep(STORE_PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
+        _release(job_id, me)
+        return
+    finally:
+        runtime.INGESTING.doing = "waiting for work"
+
+    def close() -> None:
+        with db.write() as session:
+            jobs.close_listing(session, job_id, me, error)
+
+    runtime.patiently(close)
+
+
+class UploadLost(Exception):
+    """The store is there, and the upload is not in it any more."""
+
+
+def _claim(job_id: int, me: str) -> Job | None:
+    with db.write() as session:
+        return jobs.claim(session, job_id, me)
+
+
+def _release(job_id: int, me: str) -> None:
+    def release() -> None:
         with db.write() as session:
             jobs.release(session, job_id, me)
-        return
-    with db.write() as session:
-        jobs.close_listing(session, job_id, me, error)
+
+    runtime.patiently(release)
 
 
 def _list_sources(job: Job, me: str) -> None:
+    blobs.store().require()
     with ExitStack() as stack, ThreadPoolExecutor(get_settings().decode_threads) as pool:
         for source in job.sources:
             path, referred = _open_source(source, stack)
-            careful = job.attempts > 1  # somebody died here: go one by one, to find out at which file
-            cut = slices(_members(path, source["label"]), 1 if careful else None)
-            _take_in((intake.Slice(job, me, members, referred, pool) for members in cut), ahead=not careful)
+            place = intake.Place(job, me, path, referred, pool)
+            cut = slices(_members(path, source["label"]))
+            if job.attempts > 1:  # somebody died here: find out at which file
+                cut = (part for members in cut for part in intake.apart(job.id, members))
+            _take_in(intake.Slice(place, members) for members in cut)
 
 
-def _take_in(cut: Iterable[intake.Slice], *, ahead: bool) -> None:
-    """Slice after slice; with `ahead` the next one is read while this one is decoded and written."""
+def _take_in(cut: Iterable[intake.Slice]) -> None:
+    """Slice after slice; the next one is read while this one is decoded and written. Suspects go alone."""
     under_way: list[intake.Slice] = []
+
+    def write_all() -> None:
+        while under_way:
+            under_way[0].commit()
+            del under_way[0]
+
     try:
         for piece in cut:
             if runtime.stopping():
                 break
+            if piece.suspect:
+                write_all()
+            room.wait(piece.place.job, piece.place.worker)
             under_way.append(piece)
             piece.begin()
             if len(under_way) > 1:
                 under_way[0].commit()
                 del under_way[0]
             piece.decode()
-            if not ahead:
-                piece.commit()
-                del under_way[0]
-        for piece in under_way:
-            piece.commit()
+            if piece.suspect:
+                write_all()
+        write_all()
     except Exception:
         for piece in under_way:
             piece.forgive()
@@ -108,7 +144,7 @@ def _open_source(source: dict[str, Any], stack: ExitStack) -> tuple[Path, bool]:
         upload = session.get_one(Upload, source["upload"])
     store = blobs.store()
     if not store.exists("uploads", upload.sha256):
-        raise FileNotFoundError(f"The upload {upload.name!r} is no longer in the store.")
+        raise UploadLost(f"The upload {upload.name!r} is no longer in the store.")
     return stack.enter_context(store.as_file("uploads", upload.sha256, get_settings().cache_dir)), False
 
 
@@ -124,9 +160,9 @@ def _members(path: Path, label: str) -> Iterator[Member]:
     return walk(path, label, limits)
 
 
-def slices(members: Iterable[Member], count: int | None = None) -> Iterator[list[Member]]:
+def slices(members: Iterable[Member]) -> Iterator[list[Member]]:
     """Members in lists of a batch's size, or fewer where they are large."""
-    most = count or get_settings().batch_size
+    most = get_settings().batch_size
     held: list[Member] = []
     size = 0
     for member in members:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -13,9 +14,12 @@ from cxrscreen import blobs, db, entries, jobs, queue, studies
 from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
-from worker import stop
+from worker import runtime, stop
 
-DEATHS_OF_ONE = 3  # a file is set aside after so many workers died while they read it
+# A file is set aside after so many workers died while they read it: once among others, then three times alone.
+DEATHS_OF_ONE = 4
+# A source that goes away while it is read is waited for through so many claims.
+SOURCE_TRIES = 60
 
 
 @dataclass
@@ -33,6 +37,46 @@ class Leaf:
     twin: int | None = None  # the entry of this job that had the same bytes first
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the members of a slice come from, and who takes them in."""
+
+    job: Job
+    worker: str
+    source: Path
+    referred: bool  # files stay where they are; else their bytes are copied
+    pool: Executor
+
+
+class SourceAway(OSError):
+    """A folder that was being read is gone as a whole (a share that is not mounted)."""
+
+
+def apart(job_id: int, members: list[Member]) -> list[list[Member]]:
+    """The members in their order, each that somebody may have died with in a list of its own."""
+    with db.read() as session:
+        suspects = set(
+            session.scalars(
+                select(Entry.name).where(
+                    Entry.job_id == job_id,
+                    Entry.name.in_([member.name for member in members]),
+                    Entry.frame == 0,
+                    Entry.status == EntryStatus.WAITING,
+                    Entry.image_id.is_(None),
+                    Entry.attempts > 0,
+                )
+            )
+        )
+    parts: list[list[Member]] = []
+    alone = True
+    for member in members:
+        if alone or member.name in suspects:
+            parts.append([])
+        parts[-1].append(member)
+        alone = member.name in suspects
+    return parts
+
+
 class Slice:
     """Some members of a job's sources, taken in together.
 
@@ -40,18 +84,19 @@ class Slice:
     the one before it is decoded or written.
     """
 
-    def __init__(self, job: Job, worker: str, members: list[Member], referred: bool, pool: Executor) -> None:
-        self.job = job
-        self.worker = worker
+    def __init__(self, place: Place, members: list[Member]) -> None:
+        self.place = place
+        self.job, self.worker, self.pool = place.job, place.worker, place.pool
         self.members = members
-        self.referred = referred
-        self.pool = pool
+        # One file of a job that somebody died with; harmless where it is just the last file of a source.
+        self.suspect = len(members) == 1 and place.job.attempts > 1
         self.store = blobs.store()
         self.leaves: list[Leaf] = []
         self.work: list[Future[None]] = []
 
     def begin(self) -> None:
         """Register every member and set the pool to read and hash. Raises Stopped where the job is no longer ours."""
+        self._expect_source([member.refused for member in self.members if member.refused])
         self.leaves = self._register()
         self.work = [self.pool.submit(_load, leaf) for leaf in self.leaves]
 
@@ -63,8 +108,12 @@ class Slice:
         self.work = [self.pool.submit(self._decode_and_store, leaf) for leaf in fresh]
 
     def commit(self) -> None:
-        """Settle or queue every member, and wake the screening workers."""
+        """Settle or queue every member, and wake the screening workers.
+
+        Raises SourceAway, StoreAway and what the database says; the slice is to be forgiven then.
+        """
         self._wait()
+        self._expect_source([leaf.refused for leaf in self.leaves if leaf.refused])
         made = self._commit(self.leaves) if self.leaves else []
         self.leaves = []
         for batch_id in made:
@@ -75,17 +124,36 @@ class Slice:
         for future in self.work:
             future.cancel()
         wait(self.work)
-        with db.write() as session:
-            session.execute(
-                update(Entry)
-                .where(Entry.id.in_([leaf.entry_id for leaf in self.leaves]))
-                .values(attempts=Entry.attempts - 1)
-            )
+        ids = [leaf.entry_id for leaf in self.leaves]
+        self.leaves = []
+        if not ids:
+            return
+
+        def write() -> None:
+            with db.write() as session:
+                session.execute(
+                    update(Entry).where(Entry.id.in_(ids), Entry.attempts > 0).values(attempts=Entry.attempts - 1)
+                )
+
+        runtime.patiently(write)
 
     def _wait(self) -> None:
         for future in self.work:
             future.result()
         self.work = []
+
+    def _expect_source(self, refused: list[Rejected]) -> None:
+        """Files that cannot be read because the whole source is gone are not rejected: it may come back."""
+        unreadable = any(each.reason == Reason.UNREADABLE for each in refused)
+        if not unreadable or self.place.source.exists() or self.job.attempts > SOURCE_TRIES:
+            return
+        with db.read() as session:
+            mine = [leaf.entry_id for leaf in self.leaves]
+            others = select(Entry.id).where(Entry.job_id == self.job.id, Entry.id.not_in(mine))
+            begun = session.scalar(others.limit(1))
+        # A source that never was there is an entry with its reason.
+        if begun is not None:
+            raise SourceAway(f"{self.place.source} is gone while it is read.")
 
     def _register(self) -> list[Leaf]:
         """Make every member a row that waits, before it is touched; pass by those that are settled."""
@@ -164,6 +232,7 @@ class Slice:
             # A decoder that stumbles over one file must not end the others.
             leaf.refused = Rejected(Reason.DAMAGED, f"{type(error).__name__}: {error}")
             return
+        self.store.require()
         for frame in leaf.frames:
             if frame.derivative is not None:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
@@ -173,7 +242,7 @@ class Slice:
 
     def _path(self, leaf: Leaf) -> str | None:
         """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
-        return str(leaf.member.path) if self.referred and leaf.member.path is not None else None
+        return str(leaf.member.path) if self.place.referred and leaf.member.path is not None else None
 
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:

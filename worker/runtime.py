@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import signals
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from cxrscreen import db
@@ -22,7 +23,10 @@ from cxrscreen.tables import Worker, now
 
 log = logging.getLogger(__name__)
 
+Told = TypeVar("Told")
+
 HEARTBEAT_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0  # a database that is restarted is back sooner
 # Pages before screening before ingest, by little, so that no stranger beside us starves them: a batch that is ready
 # runs through at once instead of sharing every core's cache with the decoding of the next one.
 SCREENING_NICE, INGEST_NICE = 2, 5
@@ -43,7 +47,33 @@ def stopping() -> bool:
     return _stop[0] != 0
 
 
+def patiently(do: Callable[[], Told]) -> Told:
+    """Call until the database answers; what it is called for has to be harmless when done twice.
+
+    Raises what the database said where it stays away too long, where a shutdown is asked for, or where it is no matter
+    of being away.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return do()
+        except SQLAlchemyError as error:
+            if not db.is_away(error) or time.monotonic() > until:
+                raise
+            log.warning("The database is away, trying again: %s", error)
+            time.sleep(0.3)
+
+
+def _forbid_idling(connection: Any, _record: Any) -> None:
+    """A worker that is frozen in the middle of a transaction must not hold its locks for longer than a lease."""
+    if hasattr(connection, "pgconn"):  # psycopg's; SQLite has no such thing
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{get_settings().lease_seconds}s'")
+        connection.commit()
+
+
 def watch_signals() -> None:
+    event.listen(Engine, "connect", _forbid_idling)
+
     @signals.worker_shutting_down.connect(weak=False)
     def _parent_stops(**_: Any) -> None:
         _stop[0] = 1
@@ -55,7 +85,7 @@ def watch_signals() -> None:
         _boot = os.urandom(3).hex()
         # The parent's connections are not ours: forget them without closing them.
         db.get_engine().dispose(close=False)
-        Heartbeat("ingest").start()
+        INGESTING.start()
 
     @signals.worker_ready.connect(weak=False)
     def _ready(sender: Any, **_: Any) -> None:
@@ -134,3 +164,4 @@ class Heartbeat:
 
 
 SCREENING = Heartbeat("screen")
+INGESTING = Heartbeat("ingest")

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from cxrscreen import batches, blobs, db, jobs, registry
 from cxrscreen.batches import Answer, Work
@@ -29,7 +30,7 @@ from cxrscreen.tables import Image, ModelVersion, now
 from models import bundle
 from models.images import to_input
 from worker import stop
-from worker.runtime import SCREENING, lease, name, stopping
+from worker.runtime import SCREENING, lease, name, patiently, stopping
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ TURN_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Missing:
-    """An image whose pixels cannot be had; `passing` when the store may give them later."""
+    """An image whose pixels cannot be had, although the store is there."""
 
     detail: str
 
@@ -69,8 +70,7 @@ class Turn:
 
     def one(self) -> bool:
         """Screen the most urgent batch; False where none is due or nothing could be done."""
-        with db.write() as session:
-            work = batches.claim(session, self.me)
+        work = patiently(self._claim)
         if work is None:
             return False
         if work.deaths:
@@ -88,6 +88,11 @@ class Turn:
             self._settle()
         return done
 
+    def _claim(self) -> Work | None:
+        # A claim whose answer is lost lapses, and counts as a death at most once.
+        with db.write() as session:
+            return batches.claim(session, self.me)
+
     def _settle(self) -> None:
         """Wait until the batch before is written."""
         written, self.written = self.written, None
@@ -97,9 +102,20 @@ class Turn:
     def _write(self, work: Work, answers: list[Answer], lost: threading.Event, holding: ExitStack) -> None:
         with holding, self._excused(work):
             if not lost.is_set():
-                with db.write() as session:
-                    batches.finish(session, work, self.me, answers)
+                patiently(lambda: self._finish(work, answers))
             SCREENING.done += 1
+
+    def _finish(self, work: Work, answers: list[Answer]) -> None:
+        # Twice is harmless: where the first commit stood although its answer was lost, the batch is held no more.
+        with db.write() as session:
+            batches.finish(session, work, self.me, answers)
+
+    def _let_go(self, batch_id: int, how: Callable[[Session, int, str], None]) -> None:
+        def write() -> None:
+            with db.write() as session:
+                how(session, batch_id, self.me)
+
+        patiently(write)
 
     @contextmanager
     def _excused(self, work: Work) -> Iterator[None]:
@@ -111,19 +127,18 @@ class Turn:
             with db.write() as session:
                 batches.release(session, work.batch_id, self.me)
                 jobs.fail(session, work.job_id, str(error), Reason.INTERNAL)
-        except (OSError, SQLAlchemyError) as error:
-            # The store or the database is away. The worker lives, so this is no death: the batch goes back unharmed.
-            log.exception("Batch %s waits", work.batch_id)
-            SCREENING.last_error = f"{type(error).__name__}: {error}"
-            time.sleep(STORE_PAUSE_SECONDS)
-            with db.write() as session:
-                batches.release(session, work.batch_id, self.me)
         except Exception as error:
-            # Nothing we foresaw. Tried again in halves, as after a death, it ends in quarantine if it stays so.
-            log.exception("Batch %s failed", work.batch_id)
             SCREENING.last_error = f"{type(error).__name__}: {error}"
-            with db.write() as session:
-                batches.give_up(session, work.batch_id, self.me)
+            if isinstance(error, OSError) or (isinstance(error, SQLAlchemyError) and db.is_away(error)):
+                # The store or the database is away. The worker lives, so this is no death: the batch goes back whole.
+                log.exception("Batch %s waits", work.batch_id)
+                time.sleep(STORE_PAUSE_SECONDS)
+                self._let_go(work.batch_id, batches.release)
+            else:
+                # Nothing we foresaw, an answer that the database refuses among it. Tried again in halves, as after a
+                # death, it ends in quarantine if it stays so.
+                log.exception("Batch %s failed", work.batch_id)
+                self._let_go(work.batch_id, batches.give_up)
 
 
 def run() -> None:
@@ -149,7 +164,7 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
     """One forward pass for each chunk, while the next chunks are decoded."""
     with db.read() as session:
         version = session.get_one(ModelVersion, work.model_version_id)
-    screener = _screener(version.sha256, registry.fetch(blobs.store(), version), get_settings().device)
+    screener = _screener(version.sha256, _fetch(version), get_settings().device)
     read = [decoders.submit(_input, image, screener.size) for image in work.images]
     answers: list[Answer] = []
     try:
@@ -176,6 +191,19 @@ def _input(image: Image, size: int) -> Pixels | Missing:
     return held if isinstance(held, Missing) else to_input(held, size)
 
 
+def _fetch(version: ModelVersion) -> Path:
+    """The bundle's folder. Raises BundleDamaged where it is no good, OSError where the store is away."""
+    store = blobs.store()
+    store.require()
+    try:
+        return registry.fetch(store, version)
+    except BundleDamaged as error:
+        store.require()
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from error
+        raise
+
+
 @lru_cache(maxsize=2)
 def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
     """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
@@ -196,11 +224,20 @@ def _pixels(image: Image) -> Pixels | Missing:
     """The image's derivative; where the store has lost it, it is made again from the original."""
     if image.sha256 == get_settings().deadly_sha256:
         stop.die()
+    held = _read(image)
+    if isinstance(held, Missing):
+        # Lost, or the store was away for just that long: it is there now, so a second look decides.
+        blobs.store().require()
+        held = _read(image)
+    return held
+
+
+def _read(image: Image) -> Pixels | Missing:
     store = blobs.store()
     try:
         return decode(store.get("derivatives", image.derivative))
     except FileNotFoundError:
-        pass
+        store.require()
     try:
         data = Path(image.path).read_bytes() if image.path else store.get("originals", image.sha256)
         for frame in prepare(data, image.name):

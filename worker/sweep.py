@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, or_, select
 
-from cxrscreen import batches, db, jobs, queue
+from cxrscreen import batches, db, entries, jobs, queue
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobState, Worker
 
@@ -21,6 +21,8 @@ FORGET_WORKER = timedelta(hours=1)
 
 def run() -> None:
     """Harmless at any time and any number of times: messages only wake, claims decide."""
+    with db.write() as session:
+        batches.rein_in(session)
     with db.read() as session:
         moment = db.clock(session)
         unlisted = list(
@@ -41,7 +43,10 @@ def run() -> None:
     _top_up(queue.SCREEN, due)
     with db.write() as session:
         for job_id in listed:
-            jobs.settle(session, job_id)
+            if not jobs.settle(session, job_id) and not batches.any_open(session, job_id):
+                # Nothing is under way and something waits: no batch holds it, so it gets one.
+                ids = entries.stranded(session, job_id)
+                entries.cut_batches(session, job_id, ids, get_settings().batch_size)
         session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
     _clear_uploads()
 

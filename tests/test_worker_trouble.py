@@ -1,0 +1,398 @@
+"""What an ingest and a screening worker do when the store, the database or a source goes away, or a file kills them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image as Picture
+from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy.orm import Session
+from stack_fixtures import register
+
+from cxrscreen import batches, blobs, db, jobs
+from cxrscreen.imaging import phantoms
+from cxrscreen.imaging.reasons import Reason
+from cxrscreen.settings import Settings
+from cxrscreen.tables import (
+    Batch,
+    BatchState,
+    Entry,
+    Image,
+    Job,
+    JobKind,
+    JobState,
+    Upload,
+    now,
+)
+from worker import ingest, intake, runtime, screen, sweep
+
+ANSWERED = "answered"
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class Killed(BaseException):
+    """Passes by every handler, as a kill does."""
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that spare a store which is away are no part of what is tried."""
+    monkeypatch.setattr(ingest, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(screen, "STORE_PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def model(database: Settings, phantom_bundle: Path, configure: Callable[..., Settings]) -> int:
+    configure(copy_folder_files=True, batch_size=8)
+    return register(phantom_bundle).id
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trouble")
+    for n in range(40):
+        kind = ("normal", "pneumonia", "covid")[n % 3]
+        Picture.fromarray(phantoms.phantom(kind, seed=n, side=160)).save(folder / f"{n:03}.png")
+    return folder
+
+
+def some(pictures: Path, folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for path in sorted(pictures.iterdir())[:count]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def job_over(path: Path, model_id: int, kind: JobKind = JobKind.FOLDER) -> int:
+    with db.write() as session:
+        sources = [{"path": str(path), "label": path.name}]
+        return jobs.create(session, kind, "a test", model_id, sources=sources).id
+
+
+def account(job_id: int) -> jobs.Account:
+    with db.read() as session:
+        return jobs.account(session, job_id)
+
+
+def ends(job_id: int) -> dict[str, int]:
+    """How many entries the model answered for (by a score, or by finding them unlike its training), and what else."""
+    told = account(job_id)
+    rest = {reason: count for reason, count in told.reasons.items() if reason != Reason.UNLIKE_TRAINING}
+    rest |= {"waiting": told.waiting} if told.waiting else {}
+    return {ANSWERED: told.scored + told.reasons.get(Reason.UNLIKE_TRAINING, 0)} | rest
+
+
+def state(job_id: int) -> JobState:
+    with db.read() as session:
+        return jobs.get(session, job_id).state
+
+
+def screen_all(rounds: int = 60) -> None:
+    for _ in range(rounds):
+        with db.read() as session:
+            if not session.scalar(select(func.count()).where(Batch.state != "done")):
+                return
+        screen.run()
+    raise AssertionError("batches are open for ever")
+
+
+def lapse() -> None:
+    past = now() - timedelta(seconds=1)
+    with db.write() as session:
+        session.execute(update(Job).where(Job.lease_until.is_not(None)).values(lease_until=past))
+        session.execute(update(Batch).where(Batch.lease_until.is_not(None)).values(lease_until=past))
+
+
+def test_a_store_that_is_away_fails_no_image(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 12), model)
+    ingest.run(job_id)
+    root = Path(blobs.store().root)
+    away = root.with_name("away")
+    root.rename(away)
+    screen.run()
+    assert account(job_id).waiting == 12, "the store was away, so nothing is known of any image"
+    assert not root.exists()
+    root.write_text("a file where a folder was")
+    screen.run()
+    assert account(job_id).waiting == 12
+    root.unlink()
+    away.rename(root)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 12}
+
+
+def test_an_ingest_makes_no_second_store_where_the_first_is_away(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 12), model)
+    root = Path(blobs.store().root)
+    away = root.with_name("away")
+    root.rename(away)
+    ingest.run(job_id)
+    assert not root.exists() and state(job_id) == JobState.RUNNING
+    away.rename(root)
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 12} and state(job_id) == JobState.DONE
+
+
+def test_a_store_that_goes_in_the_middle_of_an_ingest(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 24), model)
+    root = Path(blobs.store().root)
+    away = root.with_name("away")
+    put = blobs.Blobs.put
+    left = [10]
+
+    def put_until(self: blobs.Blobs, kind: str, data: bytes, **more: object) -> str:
+        left[0] -= 1
+        if left[0] == 0:
+            root.rename(away)
+        return put(self, kind, data, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(blobs.Blobs, "put", put_until)
+    ingest.run(job_id)
+    assert not root.exists() and state(job_id) == JobState.RUNNING
+    with db.read() as session:
+        assert session.scalar(select(func.max(Entry.attempts)).where(Entry.image_id.is_(None))) == 0
+    away.rename(root)
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 24}
+
+
+def test_an_upload_is_not_lost_because_its_store_is_away(model: int, phantom_archive: Path) -> None:
+    import hashlib
+
+    data = phantom_archive.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    blobs.store().put("uploads", data, sha256=sha256)
+    with db.write() as session:
+        upload = Upload(name="night.zip", size=len(data), sha256=sha256)
+        session.add(upload)
+        session.flush()
+        sources = [{"upload": upload.id, "label": "night.zip"}]
+        job_id = jobs.create(session, JobKind.UPLOAD, "night.zip", model, sources=sources).id
+    root = Path(blobs.store().root)
+    away = root.with_name("away")
+    root.rename(away)
+    ingest.run(job_id)
+    assert state(job_id) == JobState.RUNNING
+    away.rename(root)
+    ingest.run(job_id)
+    screen_all()
+    assert state(job_id) == JobState.DONE and account(job_id).failed == 0
+
+
+def test_a_source_that_goes_while_it_is_read_is_waited_for(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = some(pictures, tmp_path / "f", 24)
+    job_id = job_over(source, model)
+    commit = intake.Slice._commit
+    gone = [False]
+
+    def go_after_the_first(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+        made = commit(self, leaves)
+        if not gone[0]:
+            source.rename(tmp_path / "gone")
+            gone[0] = True
+        return made
+
+    monkeypatch.setattr(intake.Slice, "_commit", go_after_the_first)
+    ingest.run(job_id)
+    ingest.run(job_id)
+    assert account(job_id).rejected == 0 and state(job_id) == JobState.RUNNING
+    (tmp_path / "gone").rename(source)
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 24}
+
+
+def test_a_file_that_left_its_source_after_a_death_holds_no_job_open(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = some(pictures, tmp_path / "f", 4)
+    job_id = job_over(source, model)
+
+    def die(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(intake.Slice, "_commit", die)
+        ingest.run(job_id)
+    (source / "002.png").unlink()
+    lapse()
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 3, Reason.ORIGINAL_MISSING: 1}
+    assert state(job_id) == JobState.DONE
+
+
+def test_a_file_that_kills_the_ingest_is_set_aside_and_its_neighbours_are_read(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 40), model)
+    read = intake.Slice._decode_and_store
+    in_hand: list[int] = []
+    begin = intake.Slice.begin
+
+    def note(self: intake.Slice) -> None:
+        begin(self)
+        in_hand.append(len(self.leaves))
+
+    def die_at_one(self: intake.Slice, leaf: intake.Leaf) -> None:
+        if leaf.member.name.endswith("013.png"):
+            raise Killed
+        read(self, leaf)
+
+    monkeypatch.setattr(intake.Slice, "_decode_and_store", die_at_one)
+    monkeypatch.setattr(intake.Slice, "begin", note)
+    deaths = 0
+    while not _listed(job_id):
+        try:
+            ingest.run(job_id)
+        except Killed:
+            deaths += 1
+            lapse()
+    assert 0 < deaths <= math.log2(8) + 5
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 39, Reason.QUARANTINED: 1}
+    # Who was in hand at a death goes alone, the others in whole slices as ever.
+    assert in_hand[-1] == 8 and in_hand.count(1) < 24
+
+
+def _listed(job_id: int) -> bool:
+    with db.read() as session:
+        return jobs.get(session, job_id).listed
+
+
+def test_an_answer_that_the_database_refuses_ends_in_quarantine(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 8), model)
+    ingest.run(job_id)
+    with db.read() as session:
+        bad = session.scalars(select(Image.id).order_by(Image.id)).all()[3]
+    predict = screen._predict
+
+    def spoil(*told: object) -> list[batches.Answer]:
+        answers = predict(*told)  # type: ignore[arg-type]
+        for answer in answers:
+            if answer.image_id == bad and answer.result is not None:
+                answer.result["label"] = None
+        return answers
+
+    monkeypatch.setattr(screen, "_predict", spoil)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 7, Reason.QUARANTINED: 1}
+
+
+def test_a_lease_of_a_clock_that_was_ahead_is_reined_in(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 8), model)
+    ingest.run(job_id)
+    with db.write() as session:
+        assert batches.claim(session, "dead")
+        session.execute(update(Batch).values(lease_until=now() + timedelta(hours=2)))
+        session.execute(update(Job).values(lease_until=now() + timedelta(hours=2)))
+    sweep.run()
+    latest = now() + timedelta(seconds=61)
+    with db.read() as session:
+        assert all(until < latest for until in session.scalars(select(Batch.lease_until)))
+        assert all(until < latest for until in session.scalars(select(Job.lease_until)))
+
+
+def test_an_entry_that_no_batch_holds_gets_one(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 8), model)
+    ingest.run(job_id)
+    with db.write() as session:
+        session.execute(update(Batch).values(state=BatchState.DONE))
+    sweep.run()
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 8} and state(job_id) == JobState.DONE
+
+
+def test_an_image_that_was_deleted_while_it_waited(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 3), model)
+    ingest.run(job_id)
+    with db.write() as session:
+        session.delete(session.scalars(select(Image).order_by(Image.id)).first())
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 2, Reason.ORIGINAL_MISSING: 1}
+
+
+def test_an_ingest_waits_for_the_screening(
+    model: int, pictures: Path, tmp_path: Path, configure: Callable[..., Settings]
+) -> None:
+    configure(waiting_batches=2, batch_size=4)
+    job_id = job_over(some(pictures, tmp_path / "f", 40), model)
+    reading = threading.Thread(target=ingest.run, args=[job_id])
+    reading.start()
+    most = 0
+    until = time.monotonic() + 60
+    while state(job_id) not in ENDED and time.monotonic() < until:
+        time.sleep(0.7)
+        with db.read() as session:
+            most = max(most, batches.waiting_count(session, job_id))
+        screen.run()
+    reading.join()
+    assert ends(job_id) == {ANSWERED: 40}
+    # Two slices may be in hand when the second batch is cut.
+    assert 2 <= most <= 4
+
+
+def test_an_ingest_that_waits_makes_place_for_another_job(
+    model: int, pictures: Path, tmp_path: Path, configure: Callable[..., Settings]
+) -> None:
+    configure(waiting_batches=1, batch_size=4)
+    first = job_over(some(pictures, tmp_path / "f", 16), model)
+    job_over(some(pictures, tmp_path / "g", 4), model)
+    ingest.run(first)  # comes back, although nobody screens
+    with db.read() as session:
+        job = jobs.get(session, first)
+    assert not job.listed and job.lease_until is None and job.state == JobState.RUNNING
+
+
+def test_an_ingest_waits_for_room_on_the_disk_until_it_is_paused(
+    model: int, pictures: Path, tmp_path: Path, configure: Callable[..., Settings]
+) -> None:
+    configure(store_reserve_gb=1e9)
+    job_id = job_over(some(pictures, tmp_path / "f", 4), model)
+    reading = threading.Thread(target=ingest.run, args=[job_id])
+    reading.start()
+    time.sleep(1.0)
+    assert reading.is_alive() and account(job_id).found == 0
+    assert "GB" in runtime.INGESTING.doing
+    with db.write() as session:
+        jobs.pause(session, job_id, "a test")
+    reading.join(10)
+    assert not reading.is_alive() and state(job_id) == JobState.PAUSED
+
+
+def test_a_frozen_worker_lets_go_of_its_locks(
+    empty_postgres: str, configure: Callable[..., Settings], phantom_bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    from cxrscreen import schema
+
+    configure(database_url=empty_postgres, lease_seconds=2)
+    schema.upgrade(db.get_engine())
+    db.get_engine().dispose()
+    job_id = job_over(some(pictures, tmp_path / "f", 4), register(phantom_bundle).id)
+    db.get_engine().dispose()
+    event.listen(Engine, "connect", runtime._forbid_idling)
+    try:
+        with Session(db.get_engine()) as frozen:
+            frozen.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+            start = time.monotonic()
+            ingest.run(job_id)  # wants the row that is held
+            assert time.monotonic() - start < 20
+            frozen.invalidate()
+    finally:
+        event.remove(Engine, "connect", runtime._forbid_idling)
+        db.get_engine().dispose()
+    assert _listed(job_id)
