@@ -1,40 +1,31 @@
-"""Reads the INDEX of a data set: a CSV with columns file, label, patient, source, split.
+"""An INDEX becomes rows in splits: read, joined where pictures are copies, split by patient, and searched for leaks.
 
-Paths are relative to the CSV; other columns are ignored. Where there is no split column, or it is empty in every row,
-a patient-grouped, stratified split is made from a seed. What could leak from training into the figures is an error.
+Where an index brings no split, a patient-grouped, stratified one is made from a seed, after the search for copies. What
+could leak from training into the figures is an error.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from models import duplicates, indexes
 from models.errors import IndexInvalid
+from models.indexes.rows import CLASSES, SPLITS, Found, Options, Row
 
-CLASSES = ("covid", "normal", "pneumonia")
+__all__ = [
+    "CLASSES", "POSITIVE", "SPLITS", "Index", "Options", "Row", "assign_splits", "forbid_leaks", "lacks", "read_index",
+    "require_trainable", "split_rows",
+]  # fmt: skip
+
 POSITIVE = "covid"
-SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
 Counts = npt.NDArray[np.float64]
-NEEDED = ("file", "label", "patient", "source")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One picture of a data set. `name` is the path as the index wrote it."""
-
-    path: Path
-    name: str
-    label: str
-    patient: str
-    source: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +33,8 @@ class Index:
     path: Path
     rows: tuple[Row, ...]
     split_seed: int | None  # None where the index brought its own split
+    left_out: dict[str, int] = field(default_factory=dict)  # reason -> pictures
+    notes: tuple[str, ...] = ()
 
     def split(self, *names: str) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.split in names)
@@ -54,19 +47,48 @@ class Index:
         return {split: dict(sorted(found[split].items())) for split in SPLITS if split in found}
 
 
-def read_index(path: Path, seed: int = 0) -> Index:
-    """The rows of an index, in its order. Raises IndexInvalid with one line that names what is wrong and where."""
-    rows = _read_rows(path)
-    without = sum(not row.split for row in rows)
-    made = without == len(rows)
-    if without and not made:
-        raise IndexInvalid(
-            f"{path}: {without} of {len(rows)} rows have no split; fill them all in, or leave the column out."
-        )
+def read_index(
+    path: Path,
+    seed: int = 0,
+    format: str = "auto",
+    options: Options | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """The rows of an index of any known format, in its order. Raises IndexInvalid, one line that names the first fault.
+
+    Where a split has to be made, every picture is read once for its hashes before; `cxrscreen index` does that once
+    and writes the outcome down.
+    """
+    kind, found = indexes.read(path, format, options)
+    rows, made = found.rows, lacks(path, kind, found)
     if made:
-        rows = assign_splits(rows, seed)
-    _forbid_leaks(path, rows)
-    return Index(path, tuple(rows), seed if made else None)
+        rows, prints = duplicates.fingerprints(rows, progress=progress)
+        rows = split_rows(duplicates.join(rows, duplicates.search(prints)), seed)
+    forbid_leaks(path, rows)
+    return Index(path, tuple(rows), seed if made else None, dict(found.left_out), tuple(found.notes))
+
+
+def lacks(path: Path, kind: str, found: Found) -> bool:
+    """Whether a split has to be made: of all rows, or, of training rows that another format brings without a val."""
+    without = sum(not row.split for row in found.rows)
+    if without and without < len(found.rows):
+        raise IndexInvalid(
+            f"{path}: {without} of {len(found.rows)} rows have no split; fill them all in, or leave the column out."
+        )
+    there = {row.split for row in found.rows}
+    if kind != "csv" and "train" in there and "val" not in there:
+        found.notes.append(f"{path}: it brings no validation split; one patient in eight of train is taken for it.")
+        return True
+    return bool(without)
+
+
+def split_rows(rows: Sequence[Row], seed: int, anew: bool = False) -> list[Row]:
+    """Splits for rows that have none, or, where train stands without val, a val out of train; `anew` forgets theirs."""
+    if anew or not any(row.split for row in rows):
+        return assign_splits(rows, seed)
+    learn = [row for row in rows if row.split == "train"]
+    chosen = {row.path: row.split for row in assign_splits(learn, seed, ("train", "val"), (7 / 8, 1 / 8))}
+    return [replace(row, split=chosen.get(row.path, row.split)) for row in rows]
 
 
 def require_trainable(index: Index) -> None:
@@ -115,50 +137,7 @@ def assign_splits(
     return [replace(row, split=chosen[row.patient]) for row in rows]
 
 
-def _read_rows(path: Path) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            found = [name.strip() for name in reader.fieldnames or []]
-            if missing := [name for name in NEEDED if name not in found]:
-                raise IndexInvalid(
-                    f"{path} has no column {', '.join(missing)}; its columns are: {', '.join(found) or 'none'}. "
-                    f"Needed: {', '.join(NEEDED)}, and split where there is one."
-                )
-            reader.fieldnames = found
-            rows = [_row(path, reader.line_num, cells) for cells in reader]
-    except FileNotFoundError:
-        raise IndexInvalid(f"There is no index {path}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise IndexInvalid(f"{path} cannot be read as a CSV of UTF-8 text: {error}.") from None
-    if not rows:
-        raise IndexInvalid(f"{path} has no rows.")
-    if absent := [row.name for row in rows if not row.path.is_file()]:
-        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-        raise IndexInvalid(f"{path}: the file {absent[0]} does not exist{more}.")
-    return rows
-
-
-def _row(path: Path, line: int, cells: dict[str, str | None]) -> Row:
-    value = {name: (cells.get(name) or "").strip() for name in (*NEEDED, "split")}
-    for name in ("file", "label", "patient"):
-        if not value[name]:
-            raise IndexInvalid(f"{path}, line {line}: the {name} is empty.")
-    if value["label"] not in CLASSES:
-        raise IndexInvalid(f"{path}, line {line}: unknown label {value['label']!r}; known are {', '.join(CLASSES)}.")
-    if value["split"] and value["split"] not in SPLITS:
-        raise IndexInvalid(f"{path}, line {line}: unknown split {value['split']!r}; known are {', '.join(SPLITS)}.")
-    return Row(
-        path.parent / value["file"],
-        value["file"],
-        value["label"],
-        value["patient"],
-        value["source"] or "unknown",
-        value["split"],
-    )
-
-
-def _forbid_leaks(path: Path, rows: Sequence[Row]) -> None:
+def forbid_leaks(path: Path, rows: Sequence[Row]) -> None:
     files: dict[Path, Row] = {}
     patients: dict[str, Row] = {}
     for row in rows:

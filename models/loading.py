@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 
 from cxrscreen import imaging
-from models.data import CLASSES, Row
 from models.errors import IndexInvalid
 from models.images import Pixels, to_input
+from models.indexes.rows import CLASSES, Row
 
 # Rows that may be decoded ahead of the one that is asked for.
 AHEAD = 64
@@ -54,13 +55,21 @@ def pictures(rows: Sequence[Row], threads: int = 2) -> Iterator[tuple[str, Pixel
 
     Raises IndexInvalid naming the first file that would be rejected in screening too.
     """
+    for outcome in outcomes(rows, threads):
+        if isinstance(outcome, IndexInvalid):
+            raise outcome
+        yield outcome
+
+
+def outcomes(rows: Sequence[Row], threads: int = 2) -> Iterator[tuple[str, Pixels] | IndexInvalid]:
+    """The same, with the error in the place of a picture that cannot be used."""
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         waiting = iter(rows)
-        queue = [pool.submit(_read, row) for row in islice(waiting, AHEAD)]
+        queue = deque(pool.submit(_outcome, row) for row in islice(waiting, AHEAD))
         try:
             while queue:
-                yield queue.pop(0).result()
-                queue.extend(pool.submit(_read, row) for row in islice(waiting, 1))
+                yield queue.popleft().result()
+                queue.extend(pool.submit(_outcome, row) for row in islice(waiting, 1))
         finally:
             for future in queue:
                 future.cancel()
@@ -77,9 +86,16 @@ def load(
         hashes.append(digest)
         if progress:
             progress(position + 1, len(rows))
-    _forbid_copies(rows, hashes)
+    forbid_copies(rows, hashes)
     labels = torch.tensor([CLASSES.index(row.label) for row in rows])
     return Loaded(tuple(rows), inputs, labels, tuple(hashes))
+
+
+def _outcome(row: Row) -> tuple[str, Pixels] | IndexInvalid:
+    try:
+        return _read(row)
+    except IndexInvalid as error:
+        return error
 
 
 def _read(row: Row) -> tuple[str, Pixels]:
@@ -96,7 +112,8 @@ def _read(row: Row) -> tuple[str, Pixels]:
     return hashlib.sha256(data).hexdigest(), np.asarray(imaging.decode(frame.derivative))
 
 
-def _forbid_copies(rows: Sequence[Row], hashes: Sequence[str]) -> None:
+def forbid_copies(rows: Sequence[Row], hashes: Sequence[str]) -> None:
+    """Raises IndexInvalid by the first picture whose very bytes stand in another split too."""
     seen: dict[str, Row] = {}
     for digest, row in zip(hashes, rows, strict=True):
         first = seen.setdefault(digest, row)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from models.data import CLASSES, Row, assign_splits, read_index, require_trainable
 from models.errors import IndexInvalid
@@ -19,6 +21,13 @@ def write(folder: Path, text: str, files: tuple[str, ...] = ("a.png", "b.png", "
     path = folder / "index.csv"
     path.write_text(text)
     return path
+
+
+def draw(folder: Path, names: tuple[str, ...]) -> None:
+    """A picture of noise for each name: the search for copies, which precedes a made split, has to read them."""
+    for seed, name in enumerate(names):
+        grey = np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / name)
 
 
 def line(path: Path) -> str:
@@ -74,11 +83,13 @@ def test_an_index_that_is_not_there_or_no_text(tmp_path):
     assert "There is no index" in line(tmp_path / "index.csv")
     (tmp_path / "index.csv").write_bytes(b"\xff\xfe\x00\x01")
     assert "cannot be read as a CSV" in line(tmp_path / "index.csv")
-    assert "cannot be read as a CSV" in line(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "no index is in this folder" in line(tmp_path / "empty")
 
 
 def test_further_columns_spaces_and_a_byte_order_mark_do_no_harm(tmp_path):
     path = write(tmp_path, "\ufefffile, label ,finding,patient,source\na.png, covid,x,1,\nb.png,normal,y,2,s\n")
+    draw(tmp_path, ("a.png", "b.png"))
     rows = read_index(path).rows
     assert [(row.label, row.source) for row in rows] == [("covid", "unknown"), ("normal", "s")]
     assert rows[0].path == tmp_path / "a.png"
@@ -115,7 +126,9 @@ def test_made_splits_follow_the_seed_and_not_the_order_of_rows():
 def test_a_class_of_few_patients_still_reaches_every_split(tmp_path):
     names = tuple(f"{label}{i}.png" for label in CLASSES for i in range(3))
     text = "file,label,patient,source\n" + "".join(f"{n},{n[:-5]},{n},s\n" for n in names)
-    index = read_index(write(tmp_path, text, names), seed=5)
+    path = write(tmp_path, text, names)
+    draw(tmp_path, names)
+    index = read_index(path, seed=5)
     require_trainable(index)
     assert index.split_seed == 5
     assert index.counts() == {split: dict.fromkeys(CLASSES, 1) for split in ("train", "val", "test")}

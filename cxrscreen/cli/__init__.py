@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 import cxrscreen
-from cxrscreen.cli import archive, demo, evaluate, learn, manage, schedules, serve
+from cxrscreen.cli import archive, demo, evaluate, index, learn, manage, schedules, serve
 from cxrscreen.errors import CxrscreenError
 
 
@@ -29,6 +29,7 @@ for command in (
     archive.rescreen,
     archive.jobs_table,
     archive.job,
+    index.index,
     learn.train,
     evaluate.evaluate,
     manage.models_group,

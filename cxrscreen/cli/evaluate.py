@@ -16,7 +16,7 @@ from cxrscreen.errors import UsageError
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, path_type=Path))
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--out", "target", type=click.Path(path_type=Path), help="Write the report as JSON; default: print it.")
 @click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help="Of the bootstrap.")

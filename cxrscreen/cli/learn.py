@@ -35,7 +35,7 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 
 
 @click.command()
-@click.argument("index", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("index", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
 @click.option("--recipe", type=click.Choice(["best", "scratch", "detrac", "phantom"]), default="best", show_default=True)
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
@@ -71,8 +71,9 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 def train(index: Path, target: Path, **options: Any) -> None:
     """Train a DeTraC bundle on INDEX, a CSV with columns file, label, patient, source, split.
 
-    Paths are relative to the CSV; labels are covid, normal, pneumonia. Choices are made on validation; the test split
-    stays closed until `evaluate`. Interrupted, the same command goes on where it was.
+    Paths are relative to the CSV; labels are covid, normal, pneumonia. Whatever `index` reads is taken as well.
+    Choices are made on validation; the test split stays closed until `evaluate`. Interrupted, the same command goes on
+    where it was.
     """
     from models.recipes import TrainOptions
 
