@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,22 +62,31 @@ def train_small(folder: Path) -> Path:
 
 def right_answers(folder: Path, version: Path) -> dict[str, float | None]:
     """By file: the score that a bare loop gives, None where the picture has to be refused."""
+    torch.set_num_threads(1)
     screener = bundle.load(version)
     answers: dict[str, float | None] = {}
-    for path in sorted(folder.iterdir()):
-        try:
-            frame = next(iter(prepare(path.read_bytes(), path.name)))
-        except Rejected:
+    for group in batched(sorted(folder.iterdir()), bundle.CHUNK):
+        inputs = {}
+        for path in group:
             answers[path.name] = None
+            try:
+                frame = next(iter(prepare(path.read_bytes(), path.name)))
+            except Rejected:
+                continue
+            if frame.derivative is not None:
+                inputs[path.name] = to_input(decode(frame.derivative), screener.size)
+        if not inputs:
             continue
-        if frame.derivative is None:
-            answers[path.name] = None
-            continue
-        pixels = to_input(decode(frame.derivative), screener.size)
-        said = screener.predict_inputs(torch.from_numpy(pixels[None, None]))
-        far = said.distance is not None and screener.unlike(float(said.distance[0]))
-        answers[path.name] = None if far else float(said.score[0])
+        said = screener.predict_inputs(torch.from_numpy(np.stack(list(inputs.values()))[:, None]))
+        for row, name in enumerate(inputs):
+            if said.distance is None or not screener.unlike(float(said.distance[row])):
+                answers[name] = float(said.score[row])
     return answers
+
+
+def batched(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
 
 
 class Rig:

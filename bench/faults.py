@@ -28,7 +28,7 @@ from bench.fault_kinds import Faults
 from cxrscreen.tables import JobState
 
 FULL = (5000, 200)
-QUICK = (400, 36)
+QUICK = (600, 36)
 PATIENCE = (1.0, 9.0)  # the next fault comes after so many seconds at the latest, recovered or not
 SETTLE_SECONDS = 90.0  # a job that makes no progress for so long after the last fault is stuck
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
@@ -103,13 +103,12 @@ class Course:
         while self.sampler.state not in ENDED or self.undo:
             now = time.monotonic()
             self._undo(now)
-            share = 0.85 * len(self.right) * len(self.fired) / max(1, count)
+            share = 0.7 * len(self.right) * len(self.fired) / max(1, count)
             due = self.sampler.settled >= share or now - last > pause
             if faults and due and len(self.fired) < count and self.sampler.state not in ENDED:
                 order = order or chance.sample(list(faults.kinds()), len(faults.kinds()))
                 self._fire(faults, order.pop())
                 last, pause = time.monotonic(), chance.uniform(*PATIENCE)
-                time.sleep(chance.uniform(0, 0.5))
             if len(self.fired) >= count and now - max(last, self._moved(start)) > SETTLE_SECONDS:
                 break
             time.sleep(0.02)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit, db
+from cxrscreen import audit, db, outlook
 from cxrscreen.errors import Conflict, NotFound, OutsideRoots, UsageError
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
@@ -122,14 +122,13 @@ def accounts(session: Session, job_ids: Sequence[int]) -> dict[int, Account]:
 
 
 def progress(session: Session, job: Job) -> dict[str, Any]:
-    """What a progress bar needs, as JSON: the account, the share that is settled, images a second, seconds left."""
+    """What a progress bar needs, as JSON: the account, the share settled, images a second, seconds left with bounds."""
     counts = account(session, job.id)
     moment = db.clock(session)
     ended = job.finished_at or moment
     took = (ended - job.started_at).total_seconds() if job.started_at else 0.0
     rate = counts.settled / took if took > 0 else 0.0
-    running = job.state == JobState.RUNNING
-    left = counts.waiting / rate if running and job.listed and rate > 0 else None
+    left = outlook.left(session, job, counts.waiting, rate, moment)
     return {
         "id": job.id,
         "title": job.title,
@@ -148,7 +147,9 @@ def progress(session: Session, job: Job) -> dict[str, Any]:
         "share": counts.settled / counts.found if counts.found else (1.0 if job.finished_at else 0.0),
         "rate": round(rate, 2),
         "seconds": round(took, 1),
-        "seconds_left": None if left is None else round(left),
+        "seconds_left": None if left is None else round(left.likely),
+        "seconds_left_low": None if left is None else round(left.low),
+        "seconds_left_high": None if left is None else round(left.high),
     }
 
 
