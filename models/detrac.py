@@ -84,8 +84,12 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation: tuple[Images, Sequence[str] | npt.NDArray[Any]] | None = None,
         tell: Tell = _silent,
         checkpoint: Checkpoint | None = None,
+        sources: Sequence[str] | None = None,
     ) -> Self:
         """Train on pictures and class labels. Without `validation` a seventh is kept aside, whole `groups` together.
+
+        With `sources`, the origin of each picture, the recipe balances each class of each source, not the classes:
+        where a class comes mostly from one place, the place is then less of a hint.
 
         Raises OptionsInvalid, WeightsInvalid or TrainingFailed, each with one line.
         """
@@ -97,6 +101,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             kept, aside = _keep_aside(labels, groups, self.random_state)
             validation = inputs[aside], labels[aside]
             inputs, labels = inputs[kept], labels[kept]
+            sources = None if sources is None else np.asarray(sources)[kept].tolist()
         self.classes_, targets = np.unique(labels, return_inverse=True)
         val_inputs = self._inputs(validation[0])
         if unknown := set(np.unique(validation[1])) - set(self.classes_):
@@ -104,6 +109,10 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         val_targets = np.searchsorted(self.classes_, np.asarray(validation[1]))
         self.decomposer_ = ClassDecomposer(self.recipe_.k, random_state=self.random_state)
         self.decomposer_.check(labels)
+        strata = None
+        if sources is not None:
+            pairs = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
+            strata = torch.from_numpy(np.unique(pairs, return_inverse=True)[1])
         self.start_ = self._start()
         self.mean_, self.std_ = grey_statistics(inputs)
         self.log_: list[dict[str, Any]] = []
@@ -112,7 +121,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             positive = int(np.flatnonzero(self.classes_ == (self.positive or self.classes_[0]))[0])
             return Task(
                 inputs, torch.from_numpy(subclass), torch.from_numpy(parent),
-                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_,
+                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_, strata,
             )  # fmt: skip
 
         devices = list(range(torch.cuda.device_count())) if self.device.startswith("cuda") else []

@@ -43,7 +43,10 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Task:
-    """Pictures uint8 [N, 1, S, S] with the target of each, and each target's class: `parent` [K]."""
+    """Pictures uint8 [N, 1, S, S] with the target of each, and each target's class: `parent` [K].
+
+    `strata` [N] are the groups that a schedule balances, the classes when None.
+    """
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -53,6 +56,7 @@ class Task:
     positive: int
     mean: float
     std: float
+    strata: torch.Tensor | None = None
 
 
 class Stage:
@@ -173,7 +177,8 @@ class Stage:
         return float(loss.detach())
 
     def _batches(self, chance: torch.Generator) -> Iterator[torch.Tensor]:
-        order = balanced_order(self.task.parent[self.task.targets], self.schedule.balance, chance)
+        strata = self.task.parent[self.task.targets] if self.task.strata is None else self.task.strata
+        order = balanced_order(strata, self.schedule.balance, chance)
         size = min(self.schedule.batch, len(order))
         # An odd rest would make batch statistics of a few pictures; it comes up in another epoch.
         for start in range(0, len(order) - size + 1, size):

@@ -49,8 +49,9 @@ class Schedule:
 class Recipe:
     """Both stages. `restart` begins stage 2 from the starting weights, as the authors do, instead of stage 1's.
 
-    `stride` is that of transfer.Network. `pretrained` begins with published weights. Both are those of the recipe's own
-    backbone: another one keeps its own stride, and begins from nothing unless it is told otherwise.
+    `stride` is that of transfer.Network. `pretrained` begins with published weights. These two are those of the
+    recipe's own backbone: another one keeps its own stride, and begins from nothing unless it is told otherwise.
+    `by_source` balances the classes of each source instead of the classes (DeTraC.fit).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Recipe:
     restart: bool = False
     stride: int = 0
     pretrained: bool = False
+    by_source: bool = False
 
 
 # A phantom's consolidation is small and faint: erased boxes and strong contrast would hide it.

@@ -82,6 +82,7 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
                 validation=(judge.inputs, _names(judge)),
                 tell=progress,
                 checkpoint=checkpoint,
+                sources=[row.source for row in learn.rows] if recipe.by_source else None,
             )
         except ModelsError:
             checkpoint.remove()  # going on from there would only end there again

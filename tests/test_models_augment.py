@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from models.augment import NONE, Augmentation, augment, mixup
@@ -51,3 +53,16 @@ def test_mixup_blends_pictures_and_targets_by_the_same_share():
     # Grey 100 stands for the second target, so the blend can be read off either.
     assert torch.allclose(mixed[:, 0, 0, 0], targets[:, 1] * 100, atol=1e-3)
     assert bool((targets.diagonal() >= 0.5).all())
+
+
+def test_a_frame_covers_edges_and_never_the_middle():
+    inputs = torch.full((400, 1, 40, 40), 90, dtype=torch.uint8)
+    inputs[:, :, 20:, :] = 110
+    out = augment(inputs, replace(NONE, frame=0.5), draw())
+    changed = out != inputs
+    assert not changed[:, :, 6:34, 6:34].any()
+    often = changed.flatten(1).any(dim=1).float().mean()
+    assert 0.4 < often < 0.6
+    one = changed[int(changed.flatten(1).any(dim=1).nonzero()[0]), 0]
+    assert len(out[changed].unique()) > 20 and (out[changed] == 0).any()  # black, mean, and greys of chance
+    assert one[20].any() or one[:, 20].any()  # whole strips, from edge to edge

@@ -137,3 +137,26 @@ def test_the_learning_rate_rises_then_falls_or_falls_by_steps():
     assert rates[0] < rates[5] < rates[10] > rates[50] > rates[100] > 0
     steps = replace(QUICK, step_every=3, step_factor=0.9)
     assert [rate(steps, e, 100) for e in (0, 2.9, 3, 6)] == pytest.approx([1e-3, 1e-3, 9e-4, 8.1e-4])
+
+
+def test_accumulated_batches_make_one_step():
+    steps = []
+
+    class Counting(torch.optim.SGD):
+        def step(self, closure=None):
+            steps.append(1)
+            return super().step(closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.loop.make_optimizer", lambda schedule, parameters: Counting(parameters, schedule.lr))
+        stage(replace(QUICK, epochs=1, accumulate=2)).run()  # three batches: two, and the one that is left
+    assert len(steps) == 2
+
+
+def test_strata_are_balanced_in_place_of_classes():
+    made = stage(replace(QUICK, balance=1.0))
+    strata = torch.zeros(24, dtype=torch.int64)
+    strata[:3] = 1
+    made.task = replace(made.task, strata=strata)
+    drawn = torch.cat(list(made._batches(torch.Generator().manual_seed(0))))
+    assert int((strata[drawn] == 1).sum()) == 12
