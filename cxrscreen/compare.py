@@ -32,6 +32,7 @@ one, two = aliased(StudyResult), aliased(StudyResult)
 class Pair:
     """A study under both versions; `subclass` and `name` are the first version's and the image's."""
 
+    study: int
     before: float
     after: float
     same_label: bool
@@ -48,9 +49,10 @@ def versions(session: Session, first: ModelVersion, second: ModelVersion) -> dic
     gone = [pair for pair in pairs if pair.before >= limits[0] and pair.after < limits[1]]
     shifts = [pair.after - pair.before for pair in pairs]
     labels = _labels(session)
+    was, now = (first.id, limits[0]), (second.id, limits[1])
     lists = {
-        "newly_flagged": _flips(session, both, and_(one.score < limits[0], two.score >= limits[1]), two.score),
-        "no_longer_flagged": _flips(session, both, and_(one.score >= limits[0], two.score < limits[1]), one.score),
+        "newly_flagged": _lines(_flips(session, now, was, _highest(newly)), newly=True),
+        "no_longer_flagged": _lines(_flips(session, was, now, _highest(gone)), newly=False),
     }
     return {
         "first": {"name": first.name, "threshold": limits[0]},
@@ -104,7 +106,7 @@ def wilson(hits: int, of: int) -> dict[str, Any]:
 def _sample(session: Session, both: ColumnElement[bool]) -> tuple[list[Pair], bool]:
     lowest, highest, count = session.execute(select(func.min(Study.id), func.max(Study.id), _about())).one()
     query = (
-        select(one.score, two.score, one.label == two.label, one.subclass, Image.name)
+        select(one.study_id, one.score, two.score, one.label == two.label, one.subclass, Image.name)
         .select_from(one)
         .join(two, both)
         .join(Image, Image.id == one.image_id)
@@ -120,6 +122,10 @@ def _sample(session: Session, both: ColumnElement[bool]) -> tuple[list[Pair], bo
     return pairs, False
 
 
+def _highest(pairs: list[Pair]) -> list[int]:
+    return [pair.study for pair in sorted(pairs, key=lambda pair: -max(pair.before, pair.after))[:LISTED]]
+
+
 def _about() -> ColumnElement[int]:
     """How many studies there are, counted no further than the sample reaches."""
     some = select(Study.id).limit(SAMPLE + 1).subquery()
@@ -127,30 +133,57 @@ def _about() -> ColumnElement[int]:
 
 
 def _flips(
-    session: Session, both: ColumnElement[bool], condition: ColumnElement[bool], order: Any
+    session: Session, by: tuple[int, float], not_by: tuple[int, float], seen: Sequence[int]
 ) -> list[dict[str, Any]]:
-    rows = session.execute(
-        select(Study.id, Study.label, one.image_id, one.score, two.score, two.subclass, two.updated_at, two.verdict)
-        .select_from(one)
-        .join(two, both)
-        .join(Study, Study.id == one.study_id)
-        .where(condition)
-        .order_by(order.desc(), one.study_id)
-        .limit(LISTED)
+    """Studies that one version flags and the other does not, the highest scores of the first first.
+
+    `by` and `not_by` are version and threshold. In a large archive few of those that both flag can be passed over, so
+    the walk has two ends: the highest scores, and those just over the threshold, where most flips are; `seen` are the
+    studies of the sample that flipped.
+    """
+    mine, theirs = aliased(StudyResult), aliased(StudyResult)
+    flagged = select(mine).where(mine.model_version_id == by[0], mine.score >= by[1])
+    walks = (
+        flagged.order_by(mine.score.desc()).limit(SAMPLE),
+        flagged.order_by(mine.score).limit(SAMPLE),
+        flagged.where(mine.study_id.in_(seen)),
     )
+    found: dict[int, Any] = {}
+    for walk in walks:
+        near = aliased(StudyResult, walk.subquery())
+        query = (
+            select(near, theirs, Study.label)
+            .join(theirs, and_(theirs.study_id == near.study_id, theirs.model_version_id == not_by[0]))
+            .join(Study, Study.id == near.study_id)
+            .where(theirs.score < not_by[1])
+            .order_by(near.score.desc(), near.study_id)
+            .limit(LISTED)
+        )
+        found |= {row[0].study_id: row for row in session.execute(query)}
     return [
-        {
-            "study": row[0],
-            "label": row[1],
-            "image": row[2],
-            "before": row[3],
-            "after": row[4],
-            "subclass": row[5],
-            "scored_at": row[6].isoformat(),
-            "verdict": row[7].value if row[7] else None,
-        }
-        for row in rows
-    ]
+        {"study": study, "label": label, "mine": mine, "theirs": theirs}
+        for study, (mine, theirs, label) in sorted(found.items(), key=lambda item: (-item[1][0].score, item[0]))
+    ][:LISTED]
+
+
+def _lines(flips: list[dict[str, Any]], *, newly: bool) -> list[dict[str, Any]]:
+    """Flips as lines of a list, the scores in the order of the versions."""
+    lines = []
+    for flip in flips:
+        before, after = (flip["theirs"], flip["mine"]) if newly else (flip["mine"], flip["theirs"])
+        lines.append(
+            {
+                "study": flip["study"],
+                "label": flip["label"],
+                "image": after.image_id,
+                "before": before.score,
+                "after": after.score,
+                "subclass": after.subclass,
+                "scored_at": after.updated_at.isoformat(),
+                "verdict": after.verdict.value if after.verdict else None,
+            }
+        )
+    return lines
 
 
 def _reviewed(session: Session, both: ColumnElement[bool], limits: tuple[float, float]) -> dict[str, Any]:
