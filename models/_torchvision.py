@@ -8,6 +8,7 @@ defined. timm needs the import, and nothing here calls those two: so their schem
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -45,7 +46,22 @@ def _define_schemas() -> torch.library.Library | None:
 _LIBRARY = _define_schemas()
 
 import timm  # noqa: E402
-from timm.models import group_parameters  # noqa: E402
+from timm.models import group_parameters, register_model  # noqa: E402
 from timm.utils.model_ema import ModelEmaV3  # noqa: E402
+from torchvision.models import AlexNet_Weights  # noqa: E402
+from torchvision.models import alexnet as torchvision_alexnet  # noqa: E402
 
-__all__ = ["ModelEmaV3", "group_parameters", "timm"]
+__all__ = [
+    "ModelEmaV3",
+    "group_parameters",
+    "register_model",
+    "timm",
+    "torchvision_alexnet",
+    "torchvision_alexnet_weights",
+]
+
+
+def torchvision_alexnet_weights() -> Mapping[str, torch.Tensor]:
+    """The published ImageNet weights, fetched once; raises OSError where they cannot be."""
+    state: Mapping[str, torch.Tensor] = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
+    return state

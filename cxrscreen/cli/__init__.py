@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 import cxrscreen
-from cxrscreen.cli import archive, demo, evaluate, index, learn, manage, schedules, serve
+from cxrscreen.cli import archive, demo, evaluate, index, learn, manage, schedules, serve, study
 from cxrscreen.errors import CxrscreenError
 
 
@@ -30,8 +30,10 @@ for command in (
     archive.jobs_table,
     archive.job,
     index.index,
+    learn.pretrain,
     learn.train,
     evaluate.evaluate,
+    study.study_group,
     manage.models_group,
     schedules.schedules_group,
     manage.users_group,

@@ -1,0 +1,157 @@
+"""`study`: the experiments a sceptic asks for, each a table of trainings judged on one split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxrscreen.cli.study_run import Run, run_study
+
+RECIPES = ("best", "scratch", "detrac", "phantom")
+
+
+def _list(kind: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], tuple[Any, ...]]:
+    def read(_context: click.Context, _option: click.Parameter, value: str) -> tuple[Any, ...]:
+        try:
+            return tuple(kind(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is no list of such values, parted by commas.") from None
+
+    return read
+
+
+def _k(value: str) -> str | int:
+    if value == "auto":
+        return value
+    if int(value) < 1:
+        raise ValueError(value)
+    return int(value)
+
+
+def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The arguments of every study, with the defaults that differ."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+        for one in reversed(
+            (
+                click.argument("index", type=a_file),
+                click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder."),
+                click.option("--seeds", default=seeds, show_default=True, callback=_list(int)),
+                click.option("--recipe", type=click.Choice(RECIPES), default="best", show_default=True),
+                click.option("--backbone", default="", help="Any timm network; default: the recipe's."),
+                click.option("--size", type=click.IntRange(32), default=size, show_default=size is not None,
+                             help="Side of the input in pixels; default: the recipe's."),
+                click.option("--epochs", type=click.IntRange(2), default=epochs, show_default=epochs is not None,
+                             help="Of both stages together; default: the recipe's."),
+                click.option("--batch", type=click.IntRange(2)),
+                click.option("--lr", type=click.FloatRange(0, min_open=True)),
+                click.option("--pretrained/--no-pretrained", default=None, help="Begin with published weights."),
+                click.option("--weights", type=a_file, help="Begin with these weights of the recipe's network."),
+                click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True),
+                click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True),
+                click.option("--threads", type=click.IntRange(0), default=0,
+                             help="Threads of PyTorch; 0: OMP_NUM_THREADS, or one for each core."),
+                click.option("--device", default="auto", show_default=True),
+            )
+        ):  # fmt: skip
+            command = one(command)
+        return command
+
+    return add
+
+
+@click.group("study")
+def study_group() -> None:
+    """Baselines, ablation, learning curve and imbalance, each in one table.
+
+    A study writes results.json, results.csv, README.md and plot.png to its folder. Interrupted, the same command goes
+    on where it was; a finished row is not trained again.
+    """
+
+
+@study_group.command()
+@_shared(96, 10, "0")
+@click.option("--only", default="", callback=_list(str), metavar="NAME,...", help="Rows to run; default: all.")
+def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) -> None:
+    """Set texture features, older networks and ours side by side on one split.
+
+    AlexNet, VGG19, Xception and the authors' schedule begin from random weights unless --pretrained fetches theirs;
+    size and length are reduced so that two cores can do it.
+    """
+
+    def study(run: Run) -> None:
+        from models import baselines as module
+        from models.study_plots import draw_lines
+
+        run.entries(lambda _: module.plan(run.options, only))
+        run.tell(module.NAMES, lambda groups: [], lambda table, _: draw_lines(table, run.plot))
+
+    run_study("baselines", index, target, options, study)
+
+
+@study_group.command()
+@_shared(None, None, "0,1,2")
+@click.option("--tuning", type=click.Choice(["shallow", "fine", "deep"]), default="deep", show_default=True)
+@click.option("--k", default="auto,2,3", show_default=True, callback=_list(_k), help="What is held against k = 1.")
+def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any) -> None:
+    """Hold decomposed classes against whole ones: one first stage a seed, only k differs.
+
+    Differences are paired: the same resampled patients for both sides, averaged over seeds.
+    """
+
+    def study(run: Run) -> None:
+        from models import ablation as module
+        from models.study_plots import draw_differences
+
+        run.entries(lambda _: module.plan(run.options, k))
+        run.tell((), module.pairs, lambda _, found: draw_differences(found, run.plot))
+
+    run_study("ablation", index, target, options, study)
+
+
+@study_group.command()
+@_shared(None, None, "0,1,2")
+@click.option("--k", default="auto", show_default=True, callback=lambda c, o, v: _list(_k)(c, o, v)[0])
+@click.option(
+    "--shares", default="10,25,50,100", show_default=True, callback=_list(int), help="Per cent of the patients."
+)
+def curve(index: Path, target: Path, k: str | int, shares: tuple[int, ...], **options: Any) -> None:
+    """Train on a share of the training patients, decomposed and whole.
+
+    With fewer pictures an epoch has fewer steps; up to four times the epochs make up for it.
+    """
+
+    def study(run: Run) -> None:
+        from models import curves as module
+        from models.study_plots import draw_curve
+
+        run.entries(lambda data: module.curve_plan(run.options, data.learn.rows, shares, k))
+        run.tell((), module.pairs, lambda table, _: draw_curve(table, run.plot, "per cent of training patients"))
+
+    run_study("curve", index, target, options, study)
+
+
+@study_group.command()
+@_shared(None, None, "0,1,2")
+@click.option("--k", default="auto", show_default=True, callback=lambda c, o, v: _list(_k)(c, o, v)[0])
+@click.option(
+    "--ratios", default="1,5,20", show_default=True, callback=_list(int), help="Others for each COVID picture."
+)
+def imbalance(index: Path, target: Path, k: str | int, ratios: tuple[int, ...], **options: Any) -> None:
+    """Train with COVID at 1:1, 1:5, 1:20 against the rest, decomposed and whole.
+
+    All ratios are drawn with the same number of pictures in all, so that only the balance differs.
+    """
+
+    def study(run: Run) -> None:
+        from models import curves as module
+        from models.study_plots import draw_curve
+
+        run.entries(lambda data: module.imbalance_plan(run.options, data.learn.rows, ratios, k))
+        run.tell((), module.pairs, lambda table, _: draw_curve(table, run.plot, "others for each COVID picture"))
+
+    run_study("imbalance", index, target, options, study)
