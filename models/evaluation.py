@@ -9,13 +9,19 @@ covid_vs_normal      only pictures labelled covid or normal; the answer is the l
 within_source_auroc  as covid.auroc, counting only pairs of one source: telling sources apart does not help
 ece, brier           calibration of the answered class (10 bins); multi-class Brier score
 by_source            the same for each source alone
+operating_points     thresholds for target sensitivities, chosen on validation; PPV and NPV at stated prevalences
+audits               with the lungs, all but the border, or the text taken away (models.audits)
+Only where the training pictures are looked at too:
+source_probe         how well the source can be told from the features (models.probe)
+subclasses, subclasses_tell   what each subclass holds and how its pictures fare (models.subclasses)
 
 A figure is {"value": v, "ci95": [low, high]}, from a bootstrap over patients; one that is not defined holds nulls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models import bundle
+from models.answers import WHOLE, Answers, screen
+from models.audits import audits, relearned
 from models.data import SPLITS, Row, read_index
 from models.errors import IndexInvalid, OptionsInvalid
-from models.loading import pictures
+from models.masks import AUDITS
 from models.metrics import (
     Bootstrap,
     auroc,
@@ -36,9 +44,22 @@ from models.metrics import (
     share,
     within_groups_auroc,
 )
+from models.operating import PREVALENCES, points
+from models.probe import source_probe
+from models.subclasses import table, untangles
 
 Array = npt.NDArray[Any]
-CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An evaluation with all that a report draws. `train` and `validation` are None where the index has none."""
+
+    figures: dict[str, Any]
+    screener: bundle.Screener
+    test: dict[str, Answers]
+    train: dict[str, Answers] | None
+    validation: Answers | None
 
 
 def evaluate(
@@ -49,43 +70,108 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     device: str = "cpu",
+    training: bool = False,
+    prevalences: Sequence[float] = PREVALENCES,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
     """Screen a split with a bundle, as the worker would, and hold the answers against the labels.
 
-    The same call gives the same numbers. Raises BundleError or IndexInvalid, each with one line.
+    `training` looks at the index's training pictures too, for what needs them (subclasses, source_probe, relearned).
+    The same call gives the same numbers. Raises BundleError, IndexInvalid or OptionsInvalid, each with one line.
     """
+    return examine(
+        folder, index, split,
+        resamples=resamples, seed=seed, device=device, training=training, prevalences=prevalences, progress=progress,
+    ).figures  # fmt: skip
+
+
+def examine(
+    folder: Path,
+    index: Path,
+    split: str = "test",
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    device: str = "cpu",
+    training: bool = False,
+    prevalences: Sequence[float] = PREVALENCES,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Examined:
+    """As `evaluate`, and keeps the answers."""
     if split not in SPLITS:
         raise OptionsInvalid(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+    if odd := [p for p in prevalences if not 0 < p < 1]:
+        raise OptionsInvalid(f"A prevalence lies between 0 and 1, not at {odd[0]:g}.")
     screener = bundle.load(folder, device)
     made_with = screener.record.get("data", {}).get("split_seed")
-    rows = read_index(index, made_with or 0).split(split)
+    read = read_index(index, made_with or 0)
+    rows = read.split(split)
     if not rows:
         raise IndexInvalid(f"{index}: there is no picture in split {split}.")
-    class_p, distance = _screen(screener, rows, progress)
-    record = screener.record
-    head: dict[str, Any] = {
+    learn = read.split("train") if training and split != "train" else ()
+    judge = read.split("val") if split != "val" else ()
+    everything, before = len(rows) + len(learn) + len(judge), 0
+
+    def take(rows: tuple[Row, ...], variants: Sequence[str], features: bool) -> dict[str, Answers]:
+        nonlocal before
+        start = before
+        found = screen(
+            screener, rows, variants, features=features, progress=lambda done, _: progress(start + done, everything)
+        )
+        before += len(rows)
+        return found
+
+    variants = (WHOLE, *AUDITS)
+    test = take(rows, variants, training)
+    validation = take(judge, (WHOLE,), False)[WHOLE] if judge else None
+    train = take(learn, variants, True) if learn else None
+    figures = _examined(screener, split, test, train, validation, resamples, seed, prevalences)
+    return Examined(figures, screener, test, train, validation)
+
+
+def _examined(
+    screener: bundle.Screener,
+    split: str,
+    test: dict[str, Answers],
+    train: dict[str, Answers] | None,
+    validation: Answers | None,
+    resamples: int,
+    seed: int,
+    prevalences: Sequence[float],
+) -> dict[str, Any]:
+    record, classes, whole = screener.record, screener.composition.classes, test[WHOLE]
+    positive, threshold = record["positive"], record["threshold"]
+    place = classes.index(positive)
+    distance = () if whole.distance is None else whole.distance.tolist()
+    figures: dict[str, Any] = {
         "bundle": record["name"],
         "weights_sha256": record["weights"]["sha256"],
         "phantom": record["phantom"],
         "split": split,
-        "n": len(rows),
-        "patients": len({row.patient for row in rows}),
-        "classes": list(screener.composition.classes),
-        "threshold": record["threshold"],
+        "n": len(whole.rows),
+        "patients": len({row.patient for row in whole.rows}),
+        "classes": list(classes),
+        "threshold": threshold,
         "unlike_training": sum(screener.unlike(d) for d in distance),
         "resamples": resamples,
         "seed": seed,
     }
-    return head | report(
-        rows,
-        class_p,
-        screener.composition.classes,
-        record["positive"],
-        record["threshold"],
-        resamples=resamples,
-        seed=seed,
-    )
+    figures |= report(whole.rows, whole.class_p, classes, positive, threshold, resamples=resamples, seed=seed)
+    judged = None
+    if validation is not None:
+        judged = validation.class_p[:, place], validation.truth(classes) == place
+    figures["operating_points"] = points(
+        whole.class_p[:, place], whole.truth(classes) == place, whole.patient, threshold, judged,
+        prevalences=prevalences, resamples=resamples, seed=seed,
+    )  # fmt: skip
+    figures["audits"] = audits(test, train, classes, positive, threshold, resamples=resamples, seed=seed)
+    if train is not None:
+        boot = Bootstrap(whole.patient, resamples, seed)
+        figures["relearned"] = relearned(train[WHOLE], whole, positive, boot)
+        figures["source_probe"] = source_probe(train[WHOLE], whole, classes, resamples, seed)
+        figures["subclasses"] = table(screener, train[WHOLE], whole, resamples, seed)
+        figures["subclasses_tell"] = untangles(screener, train[WHOLE])
+    return figures
 
 
 def report(
@@ -174,20 +260,3 @@ def _two(
         "specificity": figure(lambda w: share(~said, ~sick, w)),
         "auroc": figure(lambda w: auroc(sick, score, w)),
     }
-
-
-def _screen(
-    screener: bundle.Screener, rows: tuple[Row, ...], progress: Callable[[int, int], None]
-) -> tuple[Array, list[float]]:
-    class_p: list[Array] = []
-    distance: list[float] = []
-    waiting: list[Array] = []
-    for done, (_, pixels) in enumerate(pictures(rows), start=1):
-        waiting.append(pixels)
-        if len(waiting) == CHUNK or done == len(rows):
-            answers = screener.predict(waiting)
-            class_p.append(answers.class_p)
-            distance += [] if answers.distance is None else answers.distance.tolist()
-            waiting = []
-            progress(done, len(rows))
-    return np.concatenate(class_p), distance
