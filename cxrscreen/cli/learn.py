@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from models.loop import Progress as Told
     from models.recipes import TrainOptions
 
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 WORDS = {
     "images": "reading images",
+    "pretrain": "learning without labels",
     "backbone": "1 backbone, on the classes",
     "decompose": "2 decomposing the classes",
     "transfer": "3 transfer, to the subclasses",
@@ -37,7 +45,9 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 @click.command()
 @click.argument("index", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--recipe", type=click.Choice(["best", "scratch", "detrac", "phantom"]), default="best", show_default=True)
+@click.option(
+    "--recipe", type=click.Choice(["best", "scratch", "detrac", "phantom"]), default="best", show_default=True
+)
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option(
     "--tuning",
@@ -87,15 +97,8 @@ def run_training(index: Path, target: Path, options: TrainOptions) -> Path:
     from models.errors import ModelsError
     from models.training import train as run
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=err, transient=True) as bar:
+        with Progress(*COLUMNS, console=err, transient=True) as bar:
             bundle = run(index, target, options, _teller(bar))
     except ModelsError as error:
         raise UsageError(str(error)) from None
@@ -134,3 +137,43 @@ def _show_bundle(bundle: Path) -> None:
     out.print(f"   subclasses (training images): {parts}", markup=False)
     figures = ", ".join(f"{name} {value}" for name, value in record["figures"].get("val", {}).items())
     out.print(f"   validation: {figures}", markup=False)
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", "target", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Weights file.")
+@click.option("--backbone", default="tf_efficientnet_lite0", show_default=True, help="Any timm network.")
+@click.option("--size", type=click.IntRange(32), default=192, show_default=True, help="Side in pixels.")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--batch", type=click.IntRange(8), default=64, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=5e-4, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--pretrained/--from-scratch", default=True, show_default=True, help="Begin with ImageNet weights.")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Begin with these weights of the same network.",
+)
+@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
+@click.option("--device", default="auto", show_default=True)
+def pretrain(source: Path, target: Path, **options: Any) -> None:
+    """Learn what chests look like from pictures without labels, for `train --weights`.
+
+    SOURCE is an INDEX, of which the training pictures are taken, or a folder. Interrupted, the same command goes on.
+    """
+    from models.errors import ModelsError
+    from models.pretrain import PretrainOptions
+    from models.pretrain import pretrain as run
+
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"The folder of {target} does not exist.")
+    try:
+        with Progress(*COLUMNS, console=err, transient=True) as bar:
+            written = run(source, target, PretrainOptions(**options), _teller(bar))
+    except ModelsError as error:
+        raise UsageError(str(error)) from None
+    out.print(
+        f"Begin a training with it: cxrscreen train INDEX --out DIR --backbone {options['backbone']} "
+        f"--weights {written}",
+        markup=False,
+    )
