@@ -82,9 +82,11 @@ def collect(
         found.left_out["the picture cannot be used"] += len(refused)
     if not rows:
         raise IndexInvalid(f"{where}: none of {len(refused)} pictures can be used; the first: {refused[0]}")
-    pairs = duplicates.search(prints, near)
+    pairs = duplicates.search(rows, prints, near)
     if made:
-        after = duplicates.join(rows, pairs)
+        believed, note = duplicates.believable(rows, pairs)
+        found.notes += [note] if note else []
+        after = duplicates.join(rows, believed)
         merged = duplicates.joined(rows, after)
         rows = split_rows(after, seed or 0, anew=seed is not None)
     else:

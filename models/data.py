@@ -63,7 +63,9 @@ def read_index(
     rows, made = found.rows, lacks(path, kind, found)
     if made:
         rows, prints = duplicates.fingerprints(rows, progress=progress)
-        rows = split_rows(duplicates.join(rows, duplicates.search(prints)), seed)
+        pairs, note = duplicates.believable(rows, duplicates.search(rows, prints))
+        found.notes += [f"{path}: {note}"] if note else []
+        rows = split_rows(duplicates.join(rows, pairs), seed)
     forbid_leaks(path, rows)
     return Index(path, tuple(rows), seed if made else None, dict(found.left_out), tuple(found.notes))
 

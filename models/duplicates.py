@@ -1,11 +1,9 @@
 """Finds pictures that are copies of one another, before anything is split: by their bytes, then by how they look.
 
-Chest radiographs look alike to a perceptual hash, so there are two: a DCT hash of 64 bits says which pairs deserve a
-look, one of 256 bits decides. Measured on the open set and 957 radiographs of children (2,062,227 pairs of different
-patients): 64 bits within 4 would join several of them, 256 bits within 44 join none, and the nearest stand at 46. Of
-copies of 250 pictures it finds every one that was only resized, recompressed, brightened or stretched, 98 in 100 with
-letters painted on, 79 in 100 cropped by 2 % at each edge, 69 in 100 turned by 2 degrees; none cropped by 5 %, mirrored
-or inverted (`python -m bench.duplicates INDEX`).
+Chest radiographs look alike to a perceptual hash, so a pair passes three sieves: a DCT hash of 64 bits, one of 256, and
+the agreement of the fine structure (`models.detail`). The bounds come from real pictures (`python -m bench.duplicates`,
+figures in docs/data.md): of two million pairs of different patients 64 bits alone would join hundreds, all three none.
+What is cropped by 5 %, mirrored or inverted is not found.
 """
 
 from __future__ import annotations
@@ -19,15 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from models.detail import agreements
 from models.errors import IndexInvalid
 from models.images import Pixels
 from models.indexes.rows import Row
 from models.loading import outcomes
 
 Hashes = npt.NDArray[np.uint64]
-# Bits of 64 in which two pictures may differ to be looked at, and of 256 to be held for copies.
-COARSE = 12
-NEAR = 44
+# Bits of 64 and of 256 in which copies may differ, and the least agreement of their structure.
+COARSE = 14
+NEAR = 56
+AGREE = 0.68
+# Stricter bounds of 256, for pictures that are too alike for the first one; see `believable`.
+STRICTER = (28, 12)
 # Rows and columns of a block of comparisons; both sides and the answer stay in the processor's cache.
 BLOCK, STRIPE = 256, 4096
 
@@ -83,30 +85,38 @@ def fingerprints(
     return kept, Prints(tuple(digests), coarse[: len(kept)], fine[: len(kept)])
 
 
-def search(prints: Prints, near: int = NEAR) -> list[Pair]:
-    """Every pair of copies, the same bytes first. A picture that stands more than once is compared with others once.
+def search(rows: Sequence[Row], prints: Prints, near: int = NEAR) -> list[Pair]:
+    """Every pair of copies, the same bytes first. What looks the same to the hashes is read again and compared."""
+    exact, close = candidates(prints, near)
+    agree = agreements(rows, [(pair.first, pair.second) for pair in close])
+    return exact + [pair for pair, value in zip(close, agree, strict=True) if value >= AGREE]
 
-    All pairs are compared, 64 bits at a time: 100,000 pictures take seconds, and the memory is that of the hashes.
+
+def candidates(prints: Prints, near: int = NEAR) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of the same bytes, and pairs that the hashes hold for copies, nearest first.
+
+    All are compared, 64 bits at a time, but a picture that stands more than once only once: 100,000 pictures take some
+    ten seconds, a million twenty minutes; the memory is that of the hashes.
     """
-    pairs, lone = [], []
+    exact, near_pairs, lone = [], [], []
     by_bytes: dict[str, int] = {}
     by_look: dict[bytes, int] = {}
     for position, digest in enumerate(prints.digests):
         first = by_bytes.setdefault(digest, position)
         if first != position:
-            pairs.append(Pair(first, position, 0, True))
+            exact.append(Pair(first, position, 0, True))
             continue
         twin = by_look.setdefault(prints.fine[position].tobytes(), position)
         if twin != position:
-            pairs.append(Pair(twin, position, 0, False))
+            near_pairs.append(Pair(twin, position, 0, False))
         else:
             lone.append(position)
     places = np.array(lone, dtype=np.int64)
-    pairs += [
+    near_pairs += [
         Pair(int(places[a]), int(places[b]), distance, False)
         for a, b, distance in _near(prints.coarse[places, 0], prints.fine[places], near)
     ]
-    return sorted(pairs, key=lambda pair: (not pair.exact, pair.distance, pair.first, pair.second))
+    return exact, sorted(near_pairs, key=lambda pair: (pair.distance, pair.first, pair.second))
 
 
 def _near(coarse: Hashes, fine: Hashes, near: int) -> Iterator[tuple[int, int, int]]:
@@ -120,6 +130,40 @@ def _near(coarse: Hashes, fine: Hashes, near: int) -> Iterator[tuple[int, int, i
             distance = np.bitwise_count(fine[a] ^ fine[b]).sum(axis=1, dtype=np.int64)
             for hit in np.nonzero(distance <= near)[0]:
                 yield int(a[hit]), int(b[hit]), int(distance[hit])
+
+
+def believable(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[list[Pair], str]:
+    """The pairs to join by, and a note where they are not all.
+
+    Copies come in small groups. Where joining would leave a class fewer than three patients, or make one patient of
+    more than a tenth of all, the pictures (drawn ones, or all from one phantom) are too alike for the bounds, and
+    stricter ones are taken; at last only the same bytes count.
+    """
+    for bound in (256, *STRICTER, -1):
+        kept = [pair for pair in pairs if pair.exact or pair.distance <= bound]
+        if bound < 0 or not _excessive(rows, join(rows, kept)):
+            break
+    if len(kept) == len(pairs):
+        return kept, ""
+    how = f"within {bound} of 256 bits" if bound >= 0 else "of the same bytes"
+    return kept, (
+        f"{len(pairs) - len(kept)} of {len(pairs)} pairs that look the same are not held for copies: the pictures are "
+        f"too alike to be told apart, so only pairs {how} are joined."
+    )
+
+
+def _excessive(before: Sequence[Row], after: Sequence[Row]) -> bool:
+    def patients(rows: Sequence[Row]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            found[row.label].add(row.patient)
+        return found
+
+    old, new = patients(before), patients(after)
+    if any(len(new[label]) < 3 <= len(old[label]) for label in old):
+        return True
+    everyone = len(set().union(*old.values()))
+    return max((len(group) for group in joined(before, after).values()), default=0) > max(12, everyone // 10)
 
 
 def join(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Row]:

@@ -31,7 +31,7 @@ SHOWN = 10
 @click.option("--negative", type=click.Choice(LABELS), help="What `negative` of a COVIDx list stands for.")
 @click.option("--split-seed", type=int, help="Make the split anew; default: keep the source's, or make one from 0.")
 @click.option(
-    "--near", type=click.IntRange(0, 256), default=44, show_default=True, help="Bits of 256 that differ in copies."
+    "--near", type=click.IntRange(0, 256), default=56, show_default=True, help="Bits of 256 that differ in copies."
 )
 @click.option("--check", is_flag=True, help="Write nothing; status 1 where copies stand in two splits.")
 def index(sources: tuple[Path, ...], target: Path | None, check: bool, **options: Any) -> None:

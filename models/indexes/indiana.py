@@ -34,6 +34,7 @@ class Header:
 
     view: str
     age: float | None = None
+    seen: bool = False  # by a person, who made the table of projections
 
 
 def fits_folder(folder: Path) -> bool:
@@ -74,7 +75,7 @@ def _take(
             found.left_out["the view is not stated"] += 1
         elif header.view == "LATERAL":
             found.left_out[NOT_FRONTAL] += 1
-        elif doubtful:
+        elif doubtful and not header.seen:
             found.left_out["tagged frontal like every picture of a report that has a lateral"] += 1
         else:
             where = files.get(key(name), folder / f"{name}.png")
@@ -119,7 +120,8 @@ def _headers(places: list[Path]) -> dict[str, Header]:
                     name = key(cells["filename"] or "")
                     view = "LATERAL" if (cells["projection"] or "").lower() == "lateral" else "FRONTAL"
                     old = found.get(name, Header(view))
-                    found[name] = old if old.view in FRONTAL and view == "FRONTAL" else Header(view, old.age)
+                    agreed = old.view in FRONTAL and view == "FRONTAL"
+                    found[name] = Header(old.view if agreed else view, old.age, seen=True)
                 else:
                     found[key(cells["imageid"] or "")] = Header(_view(cells["View Position"] or ""), _age(cells))
         except KeyError as error:

@@ -78,9 +78,9 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 if member.isfile() and member.name.endswith(".xml"):
-                    stream = archive.extractfile(member)
-                    assert stream is not None
-                    yield member.name, stream.read(MAX_BYTES + 1)
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    yield member.name, content.read(MAX_BYTES + 1)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise IndexInvalid(f"{path} cannot be read as an archive of reports: {error}.") from None
 
