@@ -88,8 +88,8 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train on pictures and class labels. Without `validation` a seventh is kept aside, whole `groups` together.
 
-        With `sources`, the origin of each picture, the recipe balances each class of each source, not the classes:
-        where a class comes mostly from one place, the place is then less of a hint.
+        A recipe may balance each class of each source in place of the classes, where `sources` tells each picture's:
+        a class that comes mostly from one place is then less of a hint to the place.
 
         Raises OptionsInvalid, WeightsInvalid or TrainingFailed, each with one line.
         """
@@ -110,7 +110,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.decomposer_ = ClassDecomposer(self.recipe_.k, random_state=self.random_state)
         self.decomposer_.check(labels)
         strata = None
-        if sources is not None:
+        if sources is not None and self.recipe_.by_source:
             pairs = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
             strata = torch.from_numpy(np.unique(pairs, return_inverse=True)[1])
         self.start_ = self._start()

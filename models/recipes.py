@@ -77,9 +77,10 @@ RECIPES = {
         "tf_efficientnet_lite0",
         192,
         "auto",
-        Schedule(epochs=14, lr=4e-4, ema=0.97, balance=0.5),
+        Schedule(epochs=10, lr=4e-4, ema=0.97, balance=0.5),
         Schedule(epochs=4, lr=1e-4, ema=0.97, balance=0.5),
         pretrained=True,
+        by_source=True,
     ),
     "scratch": Recipe(
         "scratch",
@@ -121,7 +122,8 @@ class TrainOptions:
     """What `cxrscreen train` may be told; None and "" mean what the recipe says.
 
     `epochs` are those of both stages together. `threads` 0 takes what torch finds. `phantom` marks a model of
-    synthetic pictures, which every page then says. `sensitivity` is what the threshold is chosen for on validation.
+    synthetic pictures, which every page then says. `sensitivity` is what the threshold is chosen for, on validation, or
+    on `folds` folds of training and validation together (folds.py).
     """
 
     backbone: str = ""
@@ -140,6 +142,7 @@ class TrainOptions:
     name: str = ""
     phantom: bool = False
     sensitivity: float = 0.95
+    folds: int = 0
     device: str = "auto"
 
 

@@ -183,6 +183,7 @@ def _network(
         validation=(data.judge.inputs, [row.label for row in data.judge.rows]),
         tell=listen,
         checkpoint=stages,
+        sources=[row.source for row in learn.rows],
     )
     logits = [estimator.decision_function(part.inputs) for part in (data.judge, data.test)]
     stages.remove()

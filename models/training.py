@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +19,11 @@ from models.detrac import DeTraC
 from models.device import pick_device, torch_threads
 from models.errors import ModelsError, OptionsInvalid
 from models.explain import fit_scale
+from models.folds import make_estimator, out_of_fold, plain_figures
 from models.images import normalise
 from models.likeness import Likeness
 from models.loading import Loaded, load
 from models.loop import Progress, Tell
-from models.metrics import auroc, balanced_accuracy
 from models.recipes import TrainOptions, resolve
 
 __all__ = ["Progress", "TrainOptions", "train"]
@@ -58,22 +57,7 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
         )
         settings = {name: value for name, value in asdict(options).items() if name not in ("threads", "name")}
         checkpoint = Checkpoint(out / "checkpoint", {**settings, "data": loaded.fingerprint()})
-        estimator = DeTraC(
-            recipe=options.recipe,
-            backbone=options.backbone,
-            tuning=options.tuning,
-            k=options.k,
-            epochs=options.epochs,
-            size=options.size,
-            batch=options.batch,
-            lr=options.lr,
-            accumulate=options.accumulate,
-            pretrained=options.pretrained,
-            weights=options.weights,
-            random_state=options.seed,
-            device=str(device),
-            positive=POSITIVE,
-        )
+        estimator = make_estimator(options, str(device))
         learn, judge = loaded.split("train"), loaded.split("val")
         try:
             estimator.fit(
@@ -82,13 +66,19 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
                 validation=(judge.inputs, _names(judge)),
                 tell=progress,
                 checkpoint=checkpoint,
-                sources=[row.source for row in learn.rows] if recipe.by_source else None,
+                sources=[row.source for row in learn.rows],
             )
+            folded = None
+            if options.folds:
+                folded = out_of_fold(loaded, options, str(device), checkpoint, progress)
         except ModelsError:
             checkpoint.remove()  # going on from there would only end there again
             raise
         progress(Progress("calibrate", 0, 1))
         record, likeness = _judge(estimator, learn, judge, options)
+        if folded is not None:
+            record["threshold"] = fit_threshold(folded.score, folded.positive, options.sensitivity)
+            record["figures"]["cv"] = folded.figures(record["threshold"], options.folds)
         record |= _describe(read, loaded, estimator, options)
         more = {f"decompose.{name}": array for name, array in estimator.decomposer_.to_arrays().items()}
         _write_log(out, estimator.log_)
@@ -111,24 +101,14 @@ def _judge(estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOption
     likeness = Likeness.fit(estimator.glance(learn.inputs), estimator.subclass_labels_)
     # Of validation alone: the gate was fitted on the training pictures, which lie nearer than any new one will.
     seen = likeness.distance(estimator.glance(judge.inputs))
-    answer = class_p.argmax(axis=1)
-    weight = np.ones(len(truth))
-    area = auroc(positive, score)
-    figures = {
-        "n": len(truth),
-        "accuracy": float((answer == truth).mean()),
-        "balanced_accuracy": balanced_accuracy(truth, answer, weight) or 0.0,
-        "auroc": math.nan if area is None else area,
-        "sensitivity": float((score[positive] >= threshold).mean()),
-        "specificity": float((score[~positive] < threshold).mean()),
-    }
+    figures = plain_figures(truth, class_p, threshold)
     sick = normalise(judge.inputs[positive], estimator.mean_, estimator.std_)
     record = {
         "threshold": threshold,
         "temperature": temperature,
         "heat_scale": fit_scale(estimator.network_, sick, composition.members(POSITIVE), temperature),
         "distance_limit": round(float(seen.max()) * GENEROUS, 4),
-        "figures": {"val": {name: round(value, 4) for name, value in figures.items()}},
+        "figures": {"val": figures},
     }
     return record, likeness
 
@@ -167,6 +147,7 @@ def _describe(read: Index, loaded: Loaded, estimator: DeTraC, options: TrainOpti
         "recipe": {
             **estimator.settings(),
             "sensitivity": options.sensitivity,
+            "folds": options.folds,
         },
     }
 

@@ -180,3 +180,23 @@ def test_a_made_split_is_made_again_for_evaluation(index, tmp_path):
 def test_an_unknown_split_is_named(trained, index):
     with pytest.raises(OptionsInvalid, match="no split 'holdout'"):
         evaluate(trained[0], index, "holdout")
+
+
+def test_a_threshold_may_come_from_folds_over_training_and_validation(index, tmp_path):
+    told = []
+    options = replace(SHORT, folds=3, epochs=3)
+    record = json.loads((train(index, tmp_path / "a", options, told.append) / "bundle.json").read_text())
+    stages = {one.stage for one in told}
+    assert {f"transfer, fold {number}" for number in (1, 2, 3)} <= stages
+    cv = record["figures"]["cv"]
+    rows = read_index(index).split("train", "val")
+    assert cv["n"] == len(rows) and cv["folds"] == 3 and cv["sensitivity"] >= 0.95
+    plain = train(index, tmp_path / "b", replace(options, folds=0))
+    other = json.loads((plain / "bundle.json").read_text())
+    assert record["weights"] == other["weights"] and record["temperature"] == other["temperature"]
+    assert "cv" not in other["figures"]
+
+
+def test_more_folds_than_patients_are_refused(index, tmp_path):
+    with pytest.raises(OptionsInvalid, match="1000 folds cannot be made: class covid has"):
+        train(index, tmp_path / "a", replace(SHORT, folds=1000, epochs=2))

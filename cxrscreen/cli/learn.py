@@ -75,6 +75,12 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
     help="Begin with these weights of the same network.",
 )
 @click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True)
+@click.option(
+    "--folds",
+    type=click.IntRange(0),
+    default=0,
+    help="Choose the threshold by cross-validation over training and validation: so many trainings more.",
+)
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--name", default="", help="Of the model version.")
