@@ -1,7 +1,7 @@
 """Two model versions side by side, on the studies that both have scored; shown before a person activates one.
 
 Of a large archive a fixed number of studies is looked at, in stretches spread evenly over it, so that a comparison of a
-million studies takes as long as one of twenty thousand. Flips and figures against verdicts follow indexes.
+million studies takes as long as one of ten thousand. Flips and figures against verdicts follow indexes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session, aliased
 from cxrscreen import registry
 from cxrscreen.tables import Image, Job, JobKind, ModelVersion, Study, StudyResult, Verdict
 
-SAMPLE = 20_000
+SAMPLE = 10_000
+WALK = SAMPLE // 2  # from each end, so that of an archive no larger than the sample every flip is found
 STRETCHES = 50
 LISTED = 50
 SOURCES = 12  # that have a line of their own
@@ -144,8 +145,8 @@ def _flips(
     mine, theirs = aliased(StudyResult), aliased(StudyResult)
     flagged = select(mine).where(mine.model_version_id == by[0], mine.score >= by[1])
     walks = (
-        flagged.order_by(mine.score.desc()).limit(SAMPLE),
-        flagged.order_by(mine.score).limit(SAMPLE),
+        flagged.order_by(mine.score.desc()).limit(WALK),
+        flagged.order_by(mine.score).limit(WALK),
         flagged.where(mine.study_id.in_(seen)),
     )
     found: dict[int, Any] = {}

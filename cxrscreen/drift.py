@@ -70,7 +70,7 @@ def measure(version_id: int, job_id: int | None) -> Drift | None:
         session.flush()
         if band == Band.ALERT:
             out = [f"{name} (PSI {told['psi']:.2f})" for name, told in figures.items() if told["psi"] > told["limit"]]
-            said = f"{version.name}: {', '.join(out)} left the band held against {drift.reference}."
+            said = f"{version.name}: {', '.join(out)} left the band, held against {drift.reference}."
             session.add(Alert(drift_id=drift.id, model_version_id=version_id, said=said))
         return drift
 

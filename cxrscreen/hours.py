@@ -122,7 +122,7 @@ def _wall(text: str) -> str | None:
     if not text.strip():
         return None
     try:
-        return time.fromisoformat(text.strip()).strftime("%H:%M")
+        return time.fromisoformat(text.strip().zfill(5)).strftime("%H:%M")
     except ValueError:
         raise UsageError(f"A time of day looks like 22:00, not {text!r}.") from None
 

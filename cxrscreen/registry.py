@@ -163,9 +163,17 @@ def activate(
 
 
 def previous(session: Session) -> ModelVersion | None:
-    """The version that the active one replaced: where a roll-back leads."""
-    last = session.scalar(select(Activation).order_by(Activation.id.desc()).limit(1))
-    return session.get(ModelVersion, last.before_id) if last and last.before_id else None
+    """The version that the active one replaced when somebody signed for it: where a roll-back leads."""
+    used = active(session)
+    if used is None:
+        return None
+    signed = session.scalar(
+        select(Activation)
+        .where(Activation.model_version_id == used.id, Activation.rolled_back.is_(False))
+        .order_by(Activation.id.desc())
+        .limit(1)
+    )
+    return session.get(ModelVersion, signed.before_id) if signed and signed.before_id else None
 
 
 def roll_back(session: Session, actor: User | str) -> ModelVersion:

@@ -70,7 +70,10 @@ def roll_back() -> Response:
 
 def _other(session: Session, version: ModelVersion) -> ModelVersion | None:
     used = registry.active(session)
-    return registry.previous(session) if used and used.id == version.id else used
+    if used is not None and used.id != version.id:
+        return used
+    others = (one for one in registry.every(session) if one.id != version.id)
+    return registry.previous(session) or next(others, None)
 
 
 def _told(session: Session, before: ModelVersion | None, version: ModelVersion) -> dict[str, Any] | None:

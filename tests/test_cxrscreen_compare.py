@@ -76,6 +76,7 @@ def test_wilsons_interval(hits: int, of: int, low: float, high: float) -> None:
 
 def test_of_many_studies_a_fixed_number_is_read(database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "SAMPLE", 40)
+    monkeypatch.setattr(compare, "WALK", 60)
     monkeypatch.setattr(compare, "STRETCHES", 10)
     first, second = both([(f"a{number % 7}/{number}", number / 200, (200 - number) / 200) for number in range(200)])
     read: list[int] = []

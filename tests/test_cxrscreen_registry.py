@@ -158,3 +158,35 @@ def test_versions_are_compared_on_what_both_scored(database: Settings) -> None:
     assert (said["newly_flagged"], said["no_longer_flagged"]) == (1, 1)
     assert said["mean_score_shift"] == pytest.approx((0 + 0.7 - 0.3) / 3)
     assert len(said["newly_flagged_studies"]) == len(said["no_longer_flagged_studies"]) == 1
+
+
+def test_a_roll_back_leads_to_what_was_before_and_no_further(database: Settings) -> None:
+    with db.write() as session:
+        one, two, three = (seed.model(session, name, state=ModelState.CANDIDATE) for name in ("m1", "m2", "m3"))
+        with pytest.raises(Conflict):
+            registry.roll_back(session, "a test")
+        for version in (one, two, three):
+            registry.activate(session, version, "a test", f"signed for {version.name}")
+        assert registry.roll_back(session, "a test").name == "m2"
+        assert registry.roll_back(session, "a test").name == "m1"
+        with pytest.raises(Conflict):
+            registry.roll_back(session, "a test")
+        told = [(version.name, row.sign_off, row.rolled_back) for row, version in registry.activations(session)]
+    assert told[::-1] == [
+        ("m1", "signed for m1", False),
+        ("m2", "signed for m2", False),
+        ("m3", "signed for m3", False),
+        ("m2", "rolled back", True),
+        ("m1", "rolled back", True),
+    ]
+
+
+def test_a_cached_bundle_that_rots_is_fetched_again(database: Settings, tmp_path: Path) -> None:
+    register(make_bundle(tmp_path / "b"))
+    with db.read() as session:
+        version = registry.get(session, "m1")
+    cached = registry.fetch(blobs.store(), version)
+    (cached / "model.safetensors").write_bytes(b"rot")
+    registry._verified.clear()  # as a process that starts
+    assert (registry.fetch(blobs.store(), version) / "model.safetensors").read_bytes() == b"weights of m1"
+    registry.verify(blobs.store(), version)

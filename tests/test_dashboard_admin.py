@@ -69,6 +69,8 @@ def test_what_would_change_is_shown_before_a_version_is_activated_and_signed_for
     with db.read() as session:
         assert registry.need_active(session).id == site.model_id
         assert session.query(AuditEvent).where(AuditEvent.action == "model.rollback").count() == 1
+    assert "roll-back" not in browser.page("/models"), "forward again is an activation, with a signature"
+    assert browser.post("/models/rollback").status_code == 409
 
 
 def test_without_a_version_before_there_is_nothing_to_roll_back_to(site: Site) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
-from cxrscreen import db, schema
+from cxrscreen import db, nights, registry, schedules, schema
 from cxrscreen.settings import Settings
 from cxrscreen.tables import Base
 
@@ -36,3 +36,48 @@ def test_upgrade_twice_is_once(empty_database: Settings) -> None:
     schema.upgrade(db.get_engine())
     schema.upgrade(db.get_engine())
     assert schema.current(db.get_engine()) == schema.head()
+
+
+def test_old_schedules_and_their_nights_are_carried_over_and_back(empty_database: Settings) -> None:
+    engine = db.get_engine()
+    schema.upgrade(engine, "0002")
+    at = "'2026-11-20 21:05:00'"
+    with engine.begin() as connection:
+        for statement in (
+            f"INSERT INTO model_versions (id, name, sha256, state, phantom, record, created_at, activated_at) "
+            f"VALUES (1, 'm1', 'x', 'active', false, '{{}}', {at}, {at})",
+            f"INSERT INTO schedules (id, name, at, timezone, enabled, created_at) "
+            f"VALUES (1, 'Nightly', '22:05', 'Europe/Minsk', true, {at}), (2, 'Early', '00:30', 'UTC', false, {at})",
+            "INSERT INTO jobs (id, kind, state, priority, title, sources, scope, model_version_id, schedule_id, "
+            '"window", listed, attempts, created_at) VALUES '
+            f"(1, 'nightly', 'done', 1, 'n', '[]', '{{}}', 1, 1, '2026-11-20', true, 1, {at}), "
+            f"(2, 'nightly', 'running', 1, 'n', '[]', '{{}}', 1, 1, '2026-11-21', true, 1, {at})",
+            "INSERT INTO entries (job_id, name, frame, frames, status, attempts) VALUES (2, 'e', 0, 1, 'waiting', 0)",
+        ):
+            connection.execute(text(statement))
+    schema.upgrade(engine)
+    with db.read() as session:
+        first, second = schedules.every(session)
+        assert (first.cron, first.timezone, first.window_from, first.enabled) == (
+            "5 22 * * *",
+            "Europe/Minsk",
+            None,
+            True,
+        )
+        assert (second.cron, second.enabled, second.scope, second.policy) == ("30 0 * * *", False, {}, "active")
+        assert first.armed_at == first.created_at
+        told = [(night.window, night.state, night.job_id) for night, _, _ in nights.listed(session, 9)][::-1]
+        assert sorted(told) == [("2026-11-20T22:05", "done", 1), ("2026-11-21T22:05", "open", 2)]
+        assert [version.name for _, version in registry.activations(session)] == ["m1"]
+        assert session.scalars(text("SELECT count(*) FROM entries")).one() == 1, (
+            "nothing that stands on a job went along"
+        )
+    schema.downgrade(engine, "0002")
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, at FROM schedules ORDER BY id")).all()
+        assert [tuple(row) for row in rows] == [("Nightly", "22:05"), ("Early", "00:30")]
+        assert connection.execute(text('SELECT "window" FROM jobs ORDER BY id')).scalars().all() == [
+            "2026-11-20",
+            "2026-11-21",
+        ]
+        assert connection.execute(text("SELECT count(*) FROM entries")).scalar() == 1
