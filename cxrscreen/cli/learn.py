@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from cxrscreen.cli.common import err, out
 from cxrscreen.errors import UsageError
@@ -17,13 +25,6 @@ if TYPE_CHECKING:
     from models.loop import Progress as Told
     from models.recipes import TrainOptions
 
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-)
 WORDS = {
     "images": "reading images",
     "pretrain": "learning without labels",
@@ -32,6 +33,17 @@ WORDS = {
     "transfer": "3 transfer, to the subclasses",
     "calibrate": "4 calibrating on validation",
 }
+
+
+def progress_columns() -> tuple[ProgressColumn, ...]:
+    """Of a bar that shows how far, how long and how long still; new ones each time, since a bar changes its own."""
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> str | int | None:
@@ -104,7 +116,7 @@ def run_training(index: Path, target: Path, options: TrainOptions) -> Path:
     from models.training import train as run
 
     try:
-        with Progress(*COLUMNS, console=err, transient=True) as bar:
+        with Progress(*progress_columns(), console=err, transient=True) as bar:
             bundle = run(index, target, options, _teller(bar))
     except ModelsError as error:
         raise UsageError(str(error)) from None
@@ -174,7 +186,7 @@ def pretrain(source: Path, target: Path, **options: Any) -> None:
     if not target.absolute().parent.is_dir():
         raise UsageError(f"The folder of {target} does not exist.")
     try:
-        with Progress(*COLUMNS, console=err, transient=True) as bar:
+        with Progress(*progress_columns(), console=err, transient=True) as bar:
             written = run(source, target, PretrainOptions(**options), _teller(bar))
     except ModelsError as error:
         raise UsageError(str(error)) from None
