@@ -6,6 +6,7 @@ saved like every other backbone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -22,7 +23,6 @@ class AlexNet(nn.Module):
         # torchvision's own first initialisation stands: it is PyTorch's default for each layer.
         whole = torchvision_alexnet(num_classes=num_classes)
         self.features, self.avgpool, self.classifier = whole.features, whole.avgpool, whole.classifier
-        self.num_features = self.num_classes = 0
         if in_chans != 3:
             first = self.features[0]
             self.features[0] = nn.Conv2d(in_chans, first.out_channels, 11, stride=4, padding=2)
@@ -47,9 +47,14 @@ class AlexNet(nn.Module):
         self.classifier[-1] = nn.Linear(self.num_features, num_classes)
         self.num_classes = num_classes
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layer groups as timm asks for them: each convolution, then each linear layer."""
-        return {"stem": r"^features\.0\.", "blocks": [(r"^features\.(\d+)", None), (r"^classifier\.(\d+)", (99,))]}
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Layer groups as timm asks for them: each convolution, then each linear layer, by the name of a parameter."""
+
+        def place(name: str) -> int:
+            part, number, *_ = name.split(".")
+            return int(number) + (len(self.features) if part == "classifier" else 0)
+
+        return place
 
 
 def _take_three_channels(network: AlexNet, state: dict[str, torch.Tensor]) -> None:

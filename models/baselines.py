@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import models.alexnet  # noqa: F401  timm knows it from here on
 from models.errors import OptionsInvalid
 from models.study import TEXTURE, Entry, StudyOptions
 

@@ -40,6 +40,11 @@ class SharedStage(Checkpoint):
         if made.exists() and made.stat().st_size > KEPT_BYTES:
             self.shared.remove()
 
+    def forget(self) -> None:
+        """Drop both stages."""
+        super().remove()
+        self.shared.remove()
+
 
 def key(of: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True, default=str).encode()).hexdigest()[:16]

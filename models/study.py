@@ -21,7 +21,7 @@ from models.data import CLASSES, POSITIVE, read_index, require_trainable
 from models.decompose import ClassDecomposer
 from models.detrac import DeTraC
 from models.device import pick_device, torch_threads
-from models.errors import OptionsInvalid, TrainingFailed
+from models.errors import ModelsError, OptionsInvalid, TrainingFailed
 from models.evaluation import report
 from models.loading import Loaded, load
 from models.loop import Progress, Tell
@@ -177,14 +177,18 @@ def _network(
 
     stages = SharedStage(book.folder / "stages", settings, first=_first_stage(settings))
     estimator = DeTraC(**entry.options, random_state=entry.seed, positive=POSITIVE)
-    estimator.fit(
-        learn.inputs,
-        [row.label for row in learn.rows],
-        validation=(data.judge.inputs, [row.label for row in data.judge.rows]),
-        tell=listen,
-        checkpoint=stages,
-        sources=[row.source for row in learn.rows],
-    )
+    try:
+        estimator.fit(
+            learn.inputs,
+            [row.label for row in learn.rows],
+            validation=(data.judge.inputs, [row.label for row in data.judge.rows]),
+            tell=listen,
+            checkpoint=stages,
+            sources=[row.source for row in learn.rows],
+        )
+    except ModelsError:
+        stages.forget()  # going on from there would only end there again
+        raise
     logits = [estimator.decision_function(part.inputs) for part in (data.judge, data.test)]
     stages.remove()
     sizes = np.bincount(estimator.subclass_labels_, minlength=len(estimator.composition_.subclasses))

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import models.alexnet  # noqa: F401  timm knows it from here on
 from models._torchvision import group_parameters, timm
 from models.errors import OptionsInvalid, WeightsInvalid
 
