@@ -43,6 +43,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--images", type=int)
     options.add_argument("--faults", type=int)
+    options.add_argument("--minutes", type=float, help="no fault after so many; then the job runs to its end")
     options.add_argument("--json", type=Path, metavar="FILE")
     options.add_argument("--room", type=Path, metavar="FOLDER", help="keep everything here, logs and all")
     told = options.parse_args()
@@ -55,13 +56,15 @@ def main() -> None:
             files, rounds = fault_cost.QUICK if told.quick else fault_cost.FULL
             report = fault_cost.run(room, told.images or files, rounds)
         else:
-            report = run(room, told.images or images, told.faults or faults, told.seed)
+            report = run(room, told.images or images, told.faults or faults, told.seed, minutes=told.minutes)
     (fault_cost.show if told.cost else show)(report)
     if told.json:
         told.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def run(room: Path, images: int, faults: int, seed: int, version: Path | None = None) -> dict[str, Any]:
+def run(
+    room: Path, images: int, faults: int, seed: int, version: Path | None = None, minutes: float | None = None
+) -> dict[str, Any]:
     """The whole bench; `version` is a bundle, trained here where there is none."""
     version = version or fault_rig.train_small(room / "model")
     calm = fault_rig.write_pictures(room / "calm", images, seed=1000)
@@ -69,7 +72,7 @@ def run(room: Path, images: int, faults: int, seed: int, version: Path | None = 
     with fault_rig.Rig(room, version) as rig:
         first = Course(rig, calm, version)
         first.go(None, 0, random.Random(seed))
-        second = Course(rig, storm, version)
+        second = Course(rig, storm, version, 60 * minutes if minutes else float("inf"))
         chance = random.Random(seed)
         second.go(Faults(rig, chance), faults, chance)
     return {
@@ -92,8 +95,9 @@ def run(room: Path, images: int, faults: int, seed: int, version: Path | None = 
 class Course:
     """One job from its opening to its end."""
 
-    def __init__(self, rig: fault_rig.Rig, folder: Path, version: Path) -> None:
+    def __init__(self, rig: fault_rig.Rig, folder: Path, version: Path, most: float = float("inf")) -> None:
         self.rig = rig
+        self.most = most  # seconds after which no fault comes any more
         self.right = fault_rig.right_answers(folder, version)
         self.folder = folder
         self.fired: list[tuple[float, str, int]] = []  # when, which, how many were settled then
@@ -111,6 +115,8 @@ class Course:
         while self.sampler.state not in ENDED or self.undo:
             now = time.monotonic()
             self._undo(now)
+            if now - start > self.most:
+                count = len(self.fired)
             share = 0.7 * len(self.right) * len(self.fired) / max(1, count)
             due = self.sampler.settled >= share or now - last > pause
             if faults and due and len(self.fired) < count and self.sampler.state not in ENDED:

@@ -31,7 +31,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("night")
     for n in range(60):
         kind = ("normal", "pneumonia", "covid")[n % 3]
-        Picture.fromarray(phantoms.phantom(kind, seed=n, side=160)).save(folder / f"{n:03}.png")
+        Picture.fromarray(phantoms.phantom(kind, seed=n, side=256)).save(folder / f"{n:03}.png")
     return folder
 
 
