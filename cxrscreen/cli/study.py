@@ -38,7 +38,7 @@ def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Calla
         a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
         for one in reversed(
             (
-                click.argument("index", type=a_file),
+                click.argument("index", type=click.Path(exists=True, path_type=Path)),
                 click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder."),
                 click.option("--seeds", default=seeds, show_default=True, callback=_list(int)),
                 click.option("--recipe", type=click.Choice(RECIPES), default="best", show_default=True),
