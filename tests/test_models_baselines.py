@@ -75,11 +75,11 @@ def test_alexnet_has_the_doors_of_every_other_network():
     assert free == {"classifier.6.weight", "classifier.6.bias", "classifier.4.weight", "classifier.4.bias"}
 
 
-def test_every_baseline_has_a_row_and_the_slowest_comes_last():
+def test_every_baseline_has_a_row_and_the_slow_ones_come_last():
     weights = Path("w.safetensors")
     entries = baselines.plan(StudyOptions(seeds=(0, 1), size=96, epochs=10, weights=weights))
     names = [entry.group for entry in entries]
-    assert set(names) == set(baselines.NAMES) and names[-1] == "vgg19"
+    assert set(names) == set(baselines.NAMES) and list(dict.fromkeys(names))[-3:] == ["alexnet", "xception", "vgg19"]
     assert names.count("texture") == 1 and names.count("ours") == 2
     began = {entry.group: entry.options.get("weights") for entry in entries}
     assert {name for name, file in began.items() if file == weights} == {"plain", "shallow", "fine", "deep", "ours"}
