@@ -32,7 +32,7 @@ from cxrscreen.tables import JobState
 FULL = (5000, 200)
 QUICK = (600, 36)
 PATIENCE = (1.0, 9.0)  # the next fault comes after so many seconds at the latest, recovered or not
-SETTLE_SECONDS = 90.0  # a job that makes no progress for so long after the last fault is stuck
+SETTLE_SECONDS = 240.0  # a job that makes no progress for so long after the last fault is stuck
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -63,7 +63,13 @@ def main() -> None:
 
 
 def run(
-    room: Path, images: int, faults: int, seed: int, version: Path | None = None, minutes: float | None = None
+    room: Path,
+    images: int,
+    faults: int,
+    seed: int,
+    version: Path | None = None,
+    minutes: float | None = None,
+    patience: tuple[float, float] = PATIENCE,
 ) -> dict[str, Any]:
     """The whole bench; `version` is a bundle, trained here where there is none."""
     version = version or fault_rig.train_small(room / "model")
@@ -72,7 +78,7 @@ def run(
     with fault_rig.Rig(room, version) as rig:
         first = Course(rig, calm, version)
         first.go(None, 0, random.Random(seed))
-        second = Course(rig, storm, version, 60 * minutes if minutes else float("inf"))
+        second = Course(rig, storm, version, 60 * minutes if minutes else float("inf"), patience)
         chance = random.Random(seed)
         second.go(Faults(rig, chance), faults, chance)
     return {
@@ -95,9 +101,17 @@ def run(
 class Course:
     """One job from its opening to its end."""
 
-    def __init__(self, rig: fault_rig.Rig, folder: Path, version: Path, most: float = float("inf")) -> None:
+    def __init__(
+        self,
+        rig: fault_rig.Rig,
+        folder: Path,
+        version: Path,
+        most: float = float("inf"),
+        patience: tuple[float, float] = PATIENCE,
+    ) -> None:
         self.rig = rig
         self.most = most  # seconds after which no fault comes any more
+        self.patience = patience
         self.right = fault_rig.right_answers(folder, version)
         self.folder = folder
         self.fired: list[tuple[float, str, int]] = []  # when, which, how many were settled then
@@ -111,9 +125,11 @@ class Course:
         self.sampler = fault_account.Sampler(job_id, len(self.right))
         # Every kind in turn, each turn in an order of its own: none is left out by chance.
         order: list[str] = []
-        pause = chance.uniform(*PATIENCE)
+        pause = chance.uniform(*self.patience)
         while self.sampler.state not in ENDED or self.undo:
             now = time.monotonic()
+            if self.sampler.state not in ENDED:
+                self.seconds = now - start
             self._undo(now)
             if now - start > self.most:
                 count = len(self.fired)
@@ -122,11 +138,10 @@ class Course:
             if faults and due and len(self.fired) < count and self.sampler.state not in ENDED:
                 order = order or chance.sample(list(faults.kinds()), len(faults.kinds()))
                 self._fire(faults, order.pop())
-                last, pause = time.monotonic(), chance.uniform(*PATIENCE)
+                last, pause = time.monotonic(), chance.uniform(*self.patience)
             if len(self.fired) >= count and now - max(last, self._moved(start)) > SETTLE_SECONDS:
                 break
             time.sleep(0.02)
-        self.seconds = time.monotonic() - start
         self._undo(float("inf"))
         self.sampler.stop()
         self.ends = fault_account.audit(job_id, self.right)

@@ -118,7 +118,7 @@ def _take_in(cut: Iterable[intake.Slice]) -> None:
                 break
             if piece.suspect:
                 write_all()
-            room.wait(piece.place.job, piece.place.worker)
+            room.wait(piece.place.job, piece.place.worker, first=write_all)
             under_way.append(piece)
             piece.begin()
             if len(under_way) > 1:

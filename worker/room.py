@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -19,8 +20,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 
 
-def wait(job: Job, me: str) -> None:
-    """Return once there is room for another slice of the job.
+def wait(job: Job, me: str, first: Callable[[], None]) -> None:
+    """Return once there is room for another slice of the job; `first` is called before it has to wait.
 
     Raises Stopped where the job is paused, cancelled or lost, a shutdown is asked for, or another job, which has room,
     waits for a process that reads it: this one comes back through the sweep.
@@ -28,6 +29,7 @@ def wait(job: Job, me: str) -> None:
     doing = runtime.INGESTING.doing
     while full := _full(job.id):
         if runtime.INGESTING.doing == doing:
+            first()
             log.info("Ingest of job %s waits: %s", job.id, full)
         runtime.INGESTING.doing = f"job {job.id} waits: {full}"
         time.sleep(LOOK_SECONDS)
