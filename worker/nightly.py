@@ -84,6 +84,8 @@ def ready(schedule: Schedule) -> ModelVersion:
             version = found
         else:
             version = registry.get(session, str(schedule.model_version_id))
+        if "flagged" in schedule.scope:
+            registry.need_active(session)  # whose flags are meant
     if folder := schedule.scope.get("folder"):
         schedules.folder(folder)
     registry.verify(blobs.store(), version)
