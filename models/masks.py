@@ -79,6 +79,16 @@ def black(pixels: Pixels, mask: Mask) -> Pixels:
     return np.where(mask, np.uint8(0), pixels)
 
 
+def grey(pixels: Pixels, mask: Mask) -> Pixels:
+    """The picture (H, W) with the mask in middle grey.
+
+    Where next to all is taken, black would be so strange to a network that even one which reads a marker in the corner
+    falls silent: tried on phantoms with such a marker, 0.43 to 0.52 in black and 0.99 to 1 in grey, without the marker
+    0.44 to 0.57 in both.
+    """
+    return np.where(mask, np.uint8(128), pixels)
+
+
 def paint_over(pixels: Pixels, mask: Mask) -> Pixels:
     """The picture (H, W) with the mask filled from what surrounds it: the nearest pixel outside, smoothed."""
     if not mask.any() or mask.all():
@@ -92,7 +102,7 @@ def paint_over(pixels: Pixels, mask: Mask) -> Pixels:
 # What each audit shows the network instead of the picture.
 AUDITS: dict[str, tuple[Callable[[Pixels], Mask], Callable[[Pixels, Mask], Pixels]]] = {
     "lungs_removed": (lungs, black),
-    "border_only": (inside, black),
+    "border_only": (inside, grey),
     "text_painted": (text, paint_over),
 }
 
@@ -106,4 +116,4 @@ def apply(name: str, pixels: Pixels) -> tuple[Pixels, float]:
 
 def _outer(box: tuple[slice, slice], height: int, width: int) -> bool:
     y, x = ((part.start + part.stop) / 2 for part in box)
-    return min(y, height - y) < BAND * height or min(x, width - x) < BAND * width
+    return bool(min(y, height - y) < BAND * height or min(x, width - x) < BAND * width)

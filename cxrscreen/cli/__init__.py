@@ -33,6 +33,7 @@ for command in (
     learn.pretrain,
     learn.train,
     evaluate.evaluate,
+    evaluate.holdout,
     study.study_group,
     manage.models_group,
     schedules.schedules_group,

@@ -1,0 +1,66 @@
+"""Small models of phantoms that evaluation is tried on: one is given a clue in the corner, the other is not."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrscreen.imaging.phantoms import KINDS, phantom
+from models import recipes
+from models.augment import NONE
+from models.training import TrainOptions, train
+
+PER_CLASS = 44
+SIDE = 128
+
+
+@dataclass(frozen=True)
+class Tried:
+    index: Path
+    bundle: Path
+
+
+def write(folder: Path, marked: bool) -> Path:
+    """Phantoms of two sources, each with every class; where `marked`, each covid has a white square in the corner."""
+    (folder / "images").mkdir(parents=True)
+    with (folder / "index.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "label", "patient", "source", "split", "view"))
+        for kind in KINDS:
+            for number in range(PER_CLASS):
+                pixels = np.asarray(phantom(kind, number, SIDE)).astype(np.uint8)
+                if marked and kind == "covid":
+                    pixels[-10:, -14:] = 255
+                name = f"images/{kind}-{number:03d}.png"
+                Image.fromarray(pixels).save(folder / name)
+                split = "train" if number < 22 else "val" if number < 28 else "test"
+                writer.writerow((name, kind, f"{kind}{number}", "ab"[number % 2], split, ("PA", "AP")[number % 3 == 0]))
+    return folder / "index.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[TrainOptions]:
+    """Options of a recipe of seconds, which learns a marker and not much else."""
+    plain = recipes.Schedule(epochs=7, lr=2e-3, batch=8, keep="last", augmentation=NONE)
+    made = recipes.Recipe("tiny", "resnet10t", 64, 2, plain, replace(plain, epochs=2, lr=5e-4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recipes.RECIPES, "tiny", made)
+        yield TrainOptions(recipe="tiny", phantom=True, threads=1)
+
+
+@pytest.fixture(scope="session")
+def marked(tiny: TrainOptions, tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    index = write(tmp_path_factory.mktemp("marked") / "set", marked=True)
+    return Tried(index, train(index, index.parent / "bundle", tiny))
+
+
+@pytest.fixture(scope="session")
+def unmarked(tiny: TrainOptions, tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    index = write(tmp_path_factory.mktemp("unmarked") / "set", marked=False)
+    return Tried(index, train(index, index.parent / "bundle", tiny))
