@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     pseudonym_key: str = Field("", description="key of those hashes; empty: made once and kept in the data folder")
 
     max_upload_gb: float = Field(100.0, gt=0, description="largest upload, in GB")
+    upload_days: float = Field(
+        7.0, gt=0, description="an unfinished upload is given up after so many days without a byte"
+    )
     max_entry_mb: int = Field(512, gt=0, description="largest single file that is read, in MB")
     max_archive_entries: int = Field(5_000_000, gt=0, description="most members of one archive")
     max_archive_ratio: int = Field(200, gt=1, description="most bytes a member may unpack to for each packed one")

@@ -28,6 +28,7 @@ from dashboard import (
     shell,
     studies,
     system,
+    tus,
     uploads,
     worklist,
 )
@@ -35,7 +36,7 @@ from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
     *(audit, auth, compare, drift, images, jobs, models, people),
-    *(pixels, schedules, studies, system, uploads, worklist),
+    *(pixels, schedules, studies, system, tus, uploads, worklist),
 )
 
 

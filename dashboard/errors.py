@@ -22,6 +22,7 @@ TITLES = {
     404: "Not found",
     405: "Not possible here",
     409: "Not possible now",
+    410: "No longer here",
     413: "Too large",
     429: "Too many tries",
     500: "Something went wrong on our side",
@@ -45,7 +46,9 @@ class DiskFull(CxrscreenError):
 
 
 def wants_json() -> bool:
-    """The client asked for JSON before HTML."""
+    """The client asked for JSON before HTML, or is one of the upload protocol."""
+    if "Tus-Resumable" in request.headers:
+        return True
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]
 

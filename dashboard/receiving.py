@@ -7,11 +7,57 @@ import io
 import os
 import secrets
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
-from flask import Request
+from flask import Request, request
+from werkzeug.exceptions import ClientDisconnected
 
 from cxrscreen.settings import get_settings
+
+# A line that says nothing for so long is cut: a laptop that was closed leaves its connection open for ever.
+SILENT_SECONDS = 30.0
+SIP = 1 << 16  # at most this much of what came is lost where a line does not end but breaks
+SYNC_BYTES = 64 << 20  # a machine that stops costs no more than this, and the disk works while the line does
+
+
+class Digest(Protocol):
+    def update(self, data: bytes, /) -> object: ...
+
+
+def pour(file: IO[bytes], most: int, digest: Digest | None = None) -> bool:
+    """Write the body of this request to a file, `most` bytes of it at most, and answer whether all of it came.
+
+    What came before the line was cut is in the file.
+    """
+    line = request.environ.get("gunicorn.socket")
+    if line is not None:
+        line.settimeout(SILENT_SECONDS)
+    written = unsafe = 0
+    try:
+        while chunk := _sip():
+            if written + len(chunk) > most:
+                return False
+            file.write(chunk)
+            written += len(chunk)
+            unsafe += len(chunk)
+            if digest is not None:
+                digest.update(chunk)
+            if unsafe >= SYNC_BYTES:
+                file.flush()
+                os.fsync(file.fileno())
+                unsafe = 0
+    finally:
+        if line is not None:
+            line.settimeout(None)
+    return chunk is not None
+
+
+def _sip() -> bytes | None:
+    """The next bytes of the body, none at its end; None where the line was cut."""
+    try:
+        return request.stream.read(SIP)
+    except (ClientDisconnected, OSError):  # an OSError where a body comes in chunks, without a length
+        return None
 
 
 class Growing(io.RawIOBase):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
-from werkzeug.datastructures import FileStorage
+from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from cxrscreen import blobs, db, jobs, queue, registry
 from cxrscreen.errors import UsageError
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import JobKind, Upload
+from cxrscreen.tables import Job, JobKind, Upload, now
 from dashboard import forms, identity
 from dashboard.errors import wants_json
 from dashboard.receiving import Growing
@@ -21,6 +25,16 @@ blueprint = Blueprint("uploads", __name__)
 
 LONGEST_NAME = 200
 LONGEST_PATH = 1000
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A whole file in the upload folder. It may have gone over to the store already, in a process that was killed."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+    path: Path
 
 
 @blueprint.get("/uploads")
@@ -35,20 +49,29 @@ def receive() -> Response:
     parts = [part for part in request.files.getlist("files") if part.filename]
     if not parts:
         raise UsageError("No file was chosen.")
-    if all(_stream(part).size == 0 for part in parts):
-        raise UsageError("The file is empty: it has no bytes." if len(parts) == 1 else "All of these files are empty.")
-    labels = distinct([safe_name(part.filename or "") for part in parts])
+    streams = [cast(Growing, part.stream) for part in parts]
+    taken = [
+        Taken(part.filename or "", stream.size, stream.sha256, stream.path)
+        for part, stream in zip(parts, streams, strict=True)
+    ]
+    return _begun(begin(taken))
+
+
+def begin(files: Sequence[Taken], key: str = "") -> int:
+    """One job of these files, owned by who asks; its number. `key` is what `job_of` finds it by."""
+    if not files:
+        raise UsageError("No file was chosen.")
+    if all(file.size == 0 for file in files):
+        raise UsageError("The file is empty: it has no bytes." if len(files) == 1 else "All of these files are empty.")
+    labels = distinct([safe_name(file.name) for file in files])
     title = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
     store = blobs.store()
-    for part in parts:
-        stream = _stream(part)
-        store.put_file("uploads", stream.path, stream.sha256)
+    for file in files:
+        if file.path.exists() or not store.exists("uploads", file.sha256):
+            store.put_file("uploads", file.path, file.sha256)
     me = identity.signed_in()
     with db.write() as session:
-        rows = [
-            Upload(user_id=me.row.id, name=part.filename or "", size=_stream(part).size, sha256=_stream(part).sha256)
-            for part in parts
-        ]
+        rows = [Upload(user_id=me.row.id, name=file.name, size=file.size, sha256=file.sha256) for file in files]
         session.add_all(rows)
         session.flush()
         job = jobs.create(
@@ -57,9 +80,18 @@ def receive() -> Response:
             title,
             registry.need_active(session).id,
             sources=[{"upload": row.id, "label": label} for row, label in zip(rows, labels, strict=True)],
+            scope={"key": key} if key else None,
             user=me.row,
         )
-    return _begun(job.id)
+    return job.id
+
+
+def job_of(user_id: int, key: str) -> int | None:
+    """The job that `begin` made with this key, while a client may still ask for it again."""
+    since = now() - timedelta(days=get_settings().upload_days + 1)
+    query = select(Job).where(Job.user_id == user_id, Job.kind == JobKind.UPLOAD, Job.created_at > since)
+    with db.read() as session:
+        return next((job.id for job in session.scalars(query) if job.scope.get("key") == key), None)
 
 
 @blueprint.post("/uploads/folder")
@@ -79,17 +111,17 @@ def folder() -> Response:
     return _begun(job.id)
 
 
-def _begun(job_id: int) -> Response:
-    """The job is committed: wake a worker and show it."""
+def wake(job_id: int) -> None:
+    """The job is committed: a worker may see to it. Asked twice, the second one finds nothing to do."""
     queue.submit(queue.INGEST, job_id)
+
+
+def _begun(job_id: int) -> Response:
+    wake(job_id)
     url = url_for("jobs.show", job_id=job_id)
     if wants_json():
         return jsonify(job=job_id, url=url)
     return redirect(url)
-
-
-def _stream(part: FileStorage) -> Growing:
-    return cast(Growing, part.stream)
 
 
 def safe_name(name: str) -> str:

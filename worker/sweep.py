@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, or_, select
 
-from cxrscreen import batches, db, entries, jobs, queue
+from cxrscreen import batches, db, entries, jobs, queue, resumable
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobState, Worker
 
@@ -49,6 +49,7 @@ def run() -> None:
                 entries.cut_batches(session, job_id, ids, get_settings().batch_size)
         session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
     _clear_uploads()
+    resumable.sweep()
 
 
 def _top_up(task: str, due: list[int]) -> None:

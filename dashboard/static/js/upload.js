@@ -1,145 +1,147 @@
-// Drop or choose files, archives and folders; send them with a progress bar. Without this script the form still works.
-import { duration, number, size } from "./format.js";
+// The upload page: drop or choose, send, pause, go on another day. Without this script the form still works.
+import { number, size } from "./format.js";
+import { whenChosen } from "./upload_choose.js";
+import { Queue, startGroup } from "./upload_queue.js";
+import { Rows, showUnfinished, sumOf } from "./upload_rows.js";
 
-const form = document.getElementById("upload");
-const drop = document.getElementById("drop");
-const files = document.getElementById("files");
-const folder = document.getElementById("folder");
-const chosenLine = document.getElementById("chosen");
-const sending = document.getElementById("sending");
-const bar = document.getElementById("sent");
-const barText = document.getElementById("sent-text");
-const errorLine = document.getElementById("upload-error");
-const send = document.getElementById("send");
-const stop = document.getElementById("stop");
+const by = (id) => document.getElementById(id);
+const form = by("upload");
+const token = form.elements.csrf_token.value;
+const rows = new Rows(by("lines"), by("more-lines"));
+const LONGEST_NAME = 1000; // a header holds it
 
 let chosen = []; // [File, name with its folders]
-let running = null;
+let unfinished = [];
+let queue = null;
+let drawn = 0;
+let leaving = false;
 
-function choose(list) {
-  chosen = list;
-  const total = list.reduce((sum, [file]) => sum + file.size, 0);
-  chosenLine.hidden = list.length === 0;
-  chosenLine.textContent =
-    list.length === 1 ? `${list[0][1]}, ${size(total)}` : `${number(list.length)} files, ${size(total)}`;
-  const most = Number(form.dataset.most);
-  say(total > most ? `That is ${size(total)}; this server takes ${size(most)} at most.` : "");
-}
+const busy = () => Boolean(queue?.running);
 
 function say(text) {
-  errorLine.textContent = text;
-  errorLine.hidden = !text;
+  by("upload-error").textContent = text;
+  by("upload-error").hidden = !text;
 }
 
-for (const input of [files, folder]) {
-  input.addEventListener("change", () => {
-    (input === files ? folder : files).value = "";
-    choose([...input.files].map((file) => [file, file.webkitRelativePath || file.name]));
-  });
+function choose(list) {
+  chosen = list.map(([file, name]) => [file, name.slice(-LONGEST_NAME)]);
+  const total = chosen.reduce((sum, [file]) => sum + file.size, 0);
+  by("chosen").hidden = chosen.length === 0;
+  by("chosen").textContent =
+    chosen.length === 1 ? `${chosen[0][1]}, ${size(total)}` : `${number(chosen.length)} files, ${size(total)}`;
+  const most = Number(form.dataset.most);
+  say(total > most ? `That is ${size(total)}; this server takes ${size(most)} at most.` : "");
+  queue = null;
+  if (chosen.length === 0) return draw();
+  queue = new Queue(chosen, unfinished, token, draw);
+  const there = queue.gone;
+  if (there > 0) by("chosen").textContent += `; ${size(there)} are here already, it goes on from there`;
+  draw();
 }
 
-// A dropped folder is walked; the browser hands out its entries a hundred at a time.
-async function walk(entry, path) {
-  const name = path ? `${path}/${entry.name}` : entry.name;
-  if (entry.isFile) {
-    return [[await new Promise((resolve, reject) => entry.file(resolve, reject)), name]];
-  }
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (some.length === 0) return found;
-    for (const child of some) found.push(...(await walk(child, name)));
-  }
+// At most five times a second, and once more at the end.
+function draw() {
+  const wait = 200 - (performance.now() - drawn);
+  if (wait > 0) {
+    drawn || paint();
+    clearTimeout(draw.later);
+    draw.later = setTimeout(paint, wait);
+  } else paint();
 }
 
-for (const kind of ["dragenter", "dragover"]) {
-  drop.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
+function paint() {
+  drawn = performance.now();
+  const begun = queue !== null && (busy() || queue.gone > 0 || queue.count("paused") + queue.count("failed") > 0);
+  by("sending").hidden = !begun;
+  by("pause").hidden = !busy();
+  by("cancel").hidden = !begun;
+  by("send").hidden = busy();
+  by("send").textContent = begun ? "Resume" : "Upload and screen";
+  rows.show(begun ? queue.transfers : []);
+  if (!begun) return;
+  by("sent").value = queue.total ? queue.gone / queue.total : 1;
+  by("sent-text").textContent = sumOf(queue);
+  for (const input of [by("files"), by("folder")]) input.disabled = busy();
 }
-drop.addEventListener("dragleave", (event) => {
-  if (!drop.contains(event.relatedTarget)) drop.classList.remove("over");
-});
-drop.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  if (running) return;
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  files.value = "";
-  folder.value = "";
+
+async function send() {
+  say("");
+  const mine = queue;
+  const whole = await mine.send();
+  if (queue !== mine) return; // cancelled
+  draw();
+  if (whole) return start(mine.group);
+  const failed = mine.transfers.filter((transfer) => transfer.state === "failed");
+  if (failed.length > 0) say(failed[0].said);
+}
+
+async function start(group) {
+  say("");
+  by("sent-text").textContent = "Sent; the server puts it into its store";
   try {
-    const found = [];
-    for (const entry of entries) found.push(...(await walk(entry, "")));
-    choose(found);
-  } catch {
-    say("The browser could not read what was dropped; choose the files instead.");
+    const url = await startGroup(group, token);
+    leaving = true;
+    window.location.assign(url);
+  } catch (error) {
+    say(error.message);
+    await refresh();
   }
+}
+
+async function refresh() {
+  try {
+    const answer = await fetch("/uploads/unfinished", { headers: { Accept: "application/json" } });
+    unfinished = answer.ok ? (await answer.json()).uploads : [];
+  } catch {
+    return; // the list is a help; the form does without it
+  }
+  by("unfinished").hidden = unfinished.length === 0;
+  showUnfinished(by("unfinished-list"), unfinished, discard, (group) => start(group[0].group));
+}
+
+async function discard(group) {
+  const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": token };
+  for (const row of group) await fetch(row.url, { method: "DELETE", headers }).catch(() => null);
+  await refresh();
+  choose(chosen);
+}
+
+whenChosen({
+  ...{ drop: by("drop"), files: by("files"), folder: by("folder") },
+  busy,
+  chosen: async (list) => {
+    await refresh();
+    choose(list);
+  },
+  failed: say,
 });
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (running) return;
-  if (chosen.length === 0) {
-    say("Choose a file, an archive or a folder first.");
-    return;
-  }
-  const body = new FormData();
-  body.append("csrf_token", form.elements.csrf_token.value);
-  for (const [file, name] of chosen) body.append("files", file, name);
-  transmit(body);
+  if (busy()) return;
+  if (queue === null) say("Choose a file, an archive or a folder first.");
+  else send();
 });
 
-stop.addEventListener("click", () => running?.abort());
+by("pause").addEventListener("click", () => {
+  queue.pause();
+  draw();
+});
 
-function transmit(body) {
-  const request = new XMLHttpRequest();
-  const began = performance.now();
-  running = request;
-  say("");
-  show(true);
-  request.open("POST", form.action);
-  request.setRequestHeader("Accept", "application/json");
-  request.setRequestHeader("X-CSRFToken", form.elements.csrf_token.value);
-  request.responseType = "json";
-  request.upload.addEventListener("progress", (event) => {
-    if (!event.lengthComputable) return;
-    bar.value = event.loaded / event.total;
-    const seconds = (performance.now() - began) / 1000;
-    const left = (seconds / event.loaded) * (event.total - event.loaded);
-    const rest = seconds > 2 && left > 1 ? `, about ${duration(left)} left` : "";
-    barText.textContent = `Sent ${size(event.loaded)} of ${size(event.total)}${rest}`;
-  });
-  request.upload.addEventListener("load", () => {
-    barText.textContent = "Sent; the server puts it into its store";
-  });
-  request.addEventListener("load", () => {
-    const told = request.response;
-    if (request.status === 200 && told?.url) {
-      window.location.assign(told.url);
-      return;
-    }
-    end(told?.error || `The server answered with ${request.status}.`);
-  });
-  request.addEventListener("error", () => end("The connection broke off. Nothing was kept; send it again."));
-  request.addEventListener("abort", () => end("Stopped. Nothing was kept."));
-  request.send(body);
-}
-
-function end(text) {
-  running = null;
-  show(false);
-  say(text);
-}
-
-function show(busy) {
-  sending.hidden = !busy;
-  stop.hidden = !busy;
-  send.disabled = busy;
-  bar.value = 0;
-}
+by("cancel").addEventListener("click", async () => {
+  const mine = queue;
+  queue = null;
+  form.reset();
+  chosen = [];
+  by("chosen").hidden = true;
+  paint();
+  await mine.cancel();
+  await refresh();
+  say("Cancelled. Nothing was kept.");
+});
 
 window.addEventListener("beforeunload", (event) => {
-  if (running && running.readyState !== XMLHttpRequest.DONE) event.preventDefault();
+  if (busy() && !leaving) event.preventDefault();
 });
+
+refresh();

@@ -1,0 +1,301 @@
+"""Uploads that resume: the tus protocol, version 1.0.0 (https://tus.io/protocols/resumable-upload).
+
+An upload without a group becomes a job with its last byte, so any tus client will do. Uploads that carry the same
+`group` in their metadata wait for `POST /uploads/groups/<group>` and become one job.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import shutil
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from werkzeug.exceptions import NotFound as NoAddress
+from werkzeug.http import http_date
+
+from cxrscreen import audit, db, registry, resumable
+from cxrscreen.errors import Conflict, CxrscreenError, UsageError
+from cxrscreen.settings import get_settings
+from dashboard import identity, uploads
+from dashboard.errors import DiskFull
+from dashboard.receiving import pour
+
+blueprint = Blueprint("tus", __name__)
+
+VERSION = "1.0.0"
+EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
+BYTES = "application/offset+octet-stream"
+CHECKSUMS = {"sha1": "sha1", "sha256": "sha256"}
+LONGEST_NAME = 4000
+LONGEST_GROUP = 64
+
+
+class OtherVersion(CxrscreenError):
+    http_status = 412
+
+
+class NotBytes(CxrscreenError):
+    http_status = 415
+
+
+class TooLarge(CxrscreenError):
+    http_status = 413
+
+
+class Mangled(CxrscreenError):
+    """The bytes are not those that the client's checksum is of. tus gives this a status of its own."""
+
+    http_status = 460
+
+
+def most_bytes() -> int:
+    return int(get_settings().max_upload_gb * 1e9)
+
+
+@blueprint.before_request
+def check_version() -> None:
+    if request.method != "OPTIONS" and request.endpoint in PROTOCOL and request.headers.get("Tus-Resumable") != VERSION:
+        raise OtherVersion(f"This server speaks version {VERSION} of the tus protocol.")
+
+
+@blueprint.after_request
+def name_version(response: Response) -> Response:
+    response.headers["Tus-Resumable"] = VERSION
+    if response.status_code == 412:
+        response.headers["Tus-Version"] = VERSION
+    return response
+
+
+@blueprint.route("/uploads/tus", methods=["OPTIONS"])
+@blueprint.route("/uploads/tus/<name>", methods=["OPTIONS"])
+def options(name: str = "") -> Response:
+    told = {
+        "Tus-Version": VERSION,
+        "Tus-Extension": EXTENSIONS,
+        "Tus-Max-Size": str(most_bytes()),
+        "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
+    }
+    return Response(status=204, headers=told)
+
+
+@blueprint.post("/uploads/tus")
+def create() -> Response:
+    """Begin an upload, with its first bytes where they came along."""
+    size = _count("Upload-Length")
+    if size > most_bytes():
+        raise TooLarge("The upload is larger than this server takes. An administrator sets its limit.")
+    told = _metadata()
+    name = (told.get("filename") or told.get("name") or "unnamed").replace("\0", "")[:LONGEST_NAME]
+    group, modified = told.get("group", "")[:LONGEST_GROUP], told.get("modified", "")
+    if size == 0 and not group:
+        raise UsageError("The file is empty: it has no bytes.")
+    with db.read() as session:
+        registry.need_active(session)
+    if _free_bytes() < size:
+        raise DiskFull
+    owner = identity.signed_in().row.id
+    made = resumable.create(owner, name, size, group, int(modified) if modified.isdecimal() else 0)
+    location = url_for("tus.show", name=made.id)
+    headers = {"Location": location}
+    if request.mimetype == BYTES:
+        with resumable.writing(made) as upload:
+            headers |= _append(upload)
+    return Response(status=201, headers={**headers, "Upload-Expires": http_date(made.expires)})
+
+
+@blueprint.route("/uploads/tus/<name>", methods=["HEAD"])
+def show(name: str) -> Response:
+    upload = _mine(name)
+    headers = {
+        "Upload-Offset": str(upload.offset),
+        "Upload-Length": str(upload.size),
+        "Upload-Expires": http_date(upload.expires),
+        "Cache-Control": "no-store",
+    }
+    # A kill between the last byte and the job: whoever asks again gets it.
+    if upload.whole and not upload.group:
+        headers["Cxrscreen-Job"] = _job_alone(upload)
+    return Response(status=200, headers=headers)
+
+
+@blueprint.patch("/uploads/tus/<name>")
+def append(name: str) -> Response:
+    found = _mine(name)
+    if request.mimetype != BYTES:
+        raise NotBytes(f"The body of this request has the type {BYTES}.")
+    offset = _count("Upload-Offset")
+    with resumable.writing(found) as upload:
+        if offset != upload.offset:
+            raise Conflict(f"This upload stands at {upload.offset}, not at {offset}; ask for its offset first.")
+        headers = _append(upload)
+    if upload.whole and not upload.group:
+        headers["Cxrscreen-Job"] = _job_alone(upload)
+    return Response(status=204, headers={**headers, "Upload-Expires": http_date(upload.expires)})
+
+
+@blueprint.delete("/uploads/tus/<name>")
+def terminate(name: str) -> Response:
+    me = identity.signed_in()
+    found = resumable.find_anyones(name) if me.may_administer else _mine(name)
+    with resumable.writing(found) as upload:
+        resumable.drop(upload)
+    if found.user_id != me.row.id:
+        with db.write() as session:
+            audit.record(session, me.row, "upload.terminate", f"user {found.user_id}", name=found.name)
+    return Response(status=204)
+
+
+@blueprint.post("/uploads/tus/<name>")
+def overridden(name: str) -> Response:
+    """For networks that let only GET and POST through, the protocol names the method in a header."""
+    wanted = {"PATCH": append, "DELETE": terminate, "HEAD": show}.get(request.headers.get("X-HTTP-Method-Override", ""))
+    if wanted is None:
+        raise NoAddress
+    return wanted(name)
+
+
+PROTOCOL = {"tus.create", "tus.show", "tus.append", "tus.terminate", "tus.overridden"}
+
+
+@blueprint.get("/uploads/unfinished")
+def unfinished() -> Response:
+    """What this person began and no job has yet, for the page that goes on with it."""
+    return jsonify(
+        uploads=[
+            {
+                "url": url_for("tus.show", name=upload.id),
+                "name": upload.name,
+                "size": upload.size,
+                "offset": offset,
+                "modified": upload.modified,
+                "group": upload.group,
+                "expires": int(upload.expires),
+            }
+            for upload, offset in _with_offsets(resumable.unfinished(identity.signed_in().row.id))
+        ]
+    )
+
+
+@blueprint.post("/uploads/groups/<group>")
+def start(group: str) -> Response:
+    """Make one job of all the uploads of a group. Asked twice, it answers with the same job."""
+    me = identity.signed_in().row
+    with resumable.beginning(me.id, group):
+        job_id = uploads.job_of(me.id, group)
+        members = [upload for upload in resumable.unfinished(me.id) if upload.group == group]
+        if job_id is None:
+            lacking = sum(not upload.whole for upload in members)
+            if lacking:
+                raise Conflict(f"{lacking} of {len(members)} files are not here in full yet.")
+            if sum(upload.size for upload in members) > most_bytes():
+                raise TooLarge("These files together are larger than this server takes.")
+            job_id = uploads.begin([_taken(upload) for upload in members], group)
+        for upload in members:
+            resumable.drop(upload)
+    uploads.wake(job_id)
+    return jsonify(job=job_id, url=url_for("jobs.show", job_id=job_id))
+
+
+def _mine(name: str) -> resumable.Upload:
+    return resumable.find(identity.signed_in().row.id, name)
+
+
+def _append(upload: resumable.Upload) -> dict[str, str]:
+    """Write the body behind what is there. What came before a cut is kept, unless a checksum was promised."""
+    room = upload.size - upload.offset
+    if (request.content_length or 0) > room:
+        raise TooLarge(f"Only {room} bytes of this upload are missing.")
+    if room == 0:  # asked again, because the answer was lost; the store may have the file by now
+        resumable.seal(upload)
+        return {"Upload-Offset": str(upload.size)}
+    promised = _checksum()
+    digest = hashlib.new(promised[0], usedforsecurity=False) if promised else None
+    if promised:
+        resumable.doubt(upload)
+    with upload.part.open("ab") as file:
+        try:
+            complete = pour(file, room, digest)
+        finally:
+            file.flush()
+            os.fsync(file.fileno())
+    if promised and digest is not None:
+        right = complete and hmac.compare_digest(digest.digest(), promised[1])
+        if not right:
+            os.truncate(upload.part, upload.offset)
+        resumable.trust(upload)
+        if complete and not right:
+            raise Mangled("These bytes are not those that the checksum is of; send them again.")
+    if not complete:
+        raise UsageError("The line was cut, or more came than was announced; ask for the offset and go on.")
+    if upload.whole:
+        resumable.seal(upload)
+    return {"Upload-Offset": str(upload.offset)}
+
+
+def _job_alone(upload: resumable.Upload) -> str:
+    """The address of the job of an upload without a group, made now if it is not yet."""
+    with resumable.beginning(upload.user_id, upload.id):
+        job_id = uploads.job_of(upload.user_id, upload.id)
+        if job_id is None:
+            job_id = uploads.begin([_taken(upload)], upload.id)
+        resumable.mark_begun(resumable.seal(resumable.find(upload.user_id, upload.id)))
+    uploads.wake(job_id)
+    return url_for("jobs.show", job_id=job_id)
+
+
+def _taken(upload: resumable.Upload) -> uploads.Taken:
+    sealed = resumable.seal(upload)
+    return uploads.Taken(sealed.name, sealed.size, sealed.sha256, sealed.part)
+
+
+def _with_offsets(found: list[resumable.Upload]) -> list[tuple[resumable.Upload, int]]:
+    """One that ends while the list is made is left out."""
+    kept = []
+    for upload in found:
+        try:
+            kept.append((upload, upload.offset))
+        except CxrscreenError:
+            continue
+    return kept
+
+
+def _count(header: str) -> int:
+    value = request.headers.get(header, "")
+    if not value.isascii() or not value.isdigit() or len(value) > 15:
+        raise UsageError(f"The header {header} is missing or no number of bytes.")
+    return int(value)
+
+
+def _metadata() -> dict[str, str]:
+    """`key base64, key base64`: names as bytes of UTF-8, which some clients get wrong."""
+    told: dict[str, Any] = {}
+    for pair in request.headers.get("Upload-Metadata", "").split(","):
+        key, _, value = pair.strip().partition(" ")
+        try:
+            told[key] = base64.b64decode(value, validate=True).decode("utf-8", "replace")
+        except (binascii.Error, ValueError):
+            raise UsageError("The header Upload-Metadata cannot be read.") from None
+    return told
+
+
+def _checksum() -> tuple[str, bytes] | None:
+    """Name and digest of the checksum that the client announces, or None."""
+    value = request.headers.get("Upload-Checksum")
+    if value is None:
+        return None
+    name, _, encoded = value.strip().partition(" ")
+    try:
+        return CHECKSUMS[name], base64.b64decode(encoded, validate=True)
+    except (KeyError, binascii.Error):
+        raise UsageError(f"The checksum cannot be read; this server knows {' and '.join(CHECKSUMS)}.") from None
+
+
+def _free_bytes() -> int:
+    folder = get_settings().upload_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(folder).free
