@@ -130,4 +130,4 @@ def _write(schedule: Schedule, begins_at: datetime, state: NightState, reason: s
             nights.write(session, schedule, begins_at, state, reason)
     except IntegrityError:
         return
-    log.warning("The run of %r due at %s is %s: %s", schedule.name, begins_at, state.value, reason)
+    log.info("The run of %r due at %s is %s: %s", schedule.name, begins_at, state.value, reason)
