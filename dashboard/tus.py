@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import hmac
 import os
@@ -47,6 +48,10 @@ class TooLarge(CxrscreenError):
     http_status = 413
 
 
+class NoRoom(CxrscreenError):
+    http_status = 507
+
+
 class Mangled(CxrscreenError):
     """The bytes are not those that the client's checksum is of. tus gives this a status of its own."""
 
@@ -72,8 +77,8 @@ def name_version(response: Response) -> Response:
 
 
 @blueprint.route("/uploads/tus", methods=["OPTIONS"])
-@blueprint.route("/uploads/tus/<name>", methods=["OPTIONS"])
-def options(name: str = "") -> Response:
+@blueprint.route("/uploads/tus/<token>", methods=["OPTIONS"])
+def options(token: str = "") -> Response:
     told = {
         "Tus-Version": VERSION,
         "Tus-Extension": EXTENSIONS,
@@ -100,7 +105,7 @@ def create() -> Response:
         raise DiskFull
     owner = identity.signed_in().row.id
     made = resumable.create(owner, name, size, group, int(modified) if modified.isdecimal() else 0)
-    location = url_for("tus.show", name=made.id)
+    location = url_for("tus.show", token=made.id)
     headers = {"Location": location}
     if request.mimetype == BYTES:
         with resumable.writing(made) as upload:
@@ -108,9 +113,9 @@ def create() -> Response:
     return Response(status=201, headers={**headers, "Upload-Expires": http_date(made.expires)})
 
 
-@blueprint.route("/uploads/tus/<name>", methods=["HEAD"])
-def show(name: str) -> Response:
-    upload = _mine(name)
+@blueprint.route("/uploads/tus/<token>", methods=["HEAD"])
+def show(token: str) -> Response:
+    upload = _mine(token)
     headers = {
         "Upload-Offset": str(upload.offset),
         "Upload-Length": str(upload.size),
@@ -123,9 +128,9 @@ def show(name: str) -> Response:
     return Response(status=200, headers=headers)
 
 
-@blueprint.patch("/uploads/tus/<name>")
-def append(name: str) -> Response:
-    found = _mine(name)
+@blueprint.patch("/uploads/tus/<token>")
+def append(token: str) -> Response:
+    found = _mine(token)
     if request.mimetype != BYTES:
         raise NotBytes(f"The body of this request has the type {BYTES}.")
     offset = _count("Upload-Offset")
@@ -138,10 +143,10 @@ def append(name: str) -> Response:
     return Response(status=204, headers={**headers, "Upload-Expires": http_date(upload.expires)})
 
 
-@blueprint.delete("/uploads/tus/<name>")
-def terminate(name: str) -> Response:
+@blueprint.delete("/uploads/tus/<token>")
+def terminate(token: str) -> Response:
     me = identity.signed_in()
-    found = resumable.find_anyones(name) if me.may_administer else _mine(name)
+    found = resumable.find_anyones(token) if me.may_administer else _mine(token)
     with resumable.writing(found) as upload:
         resumable.drop(upload)
     if found.user_id != me.row.id:
@@ -150,13 +155,13 @@ def terminate(name: str) -> Response:
     return Response(status=204)
 
 
-@blueprint.post("/uploads/tus/<name>")
-def overridden(name: str) -> Response:
+@blueprint.post("/uploads/tus/<token>")
+def overridden(token: str) -> Response:
     """For networks that let only GET and POST through, the protocol names the method in a header."""
     wanted = {"PATCH": append, "DELETE": terminate, "HEAD": show}.get(request.headers.get("X-HTTP-Method-Override", ""))
     if wanted is None:
         raise NoAddress
-    return wanted(name)
+    return wanted(token)
 
 
 PROTOCOL = {"tus.create", "tus.show", "tus.append", "tus.terminate", "tus.overridden"}
@@ -168,7 +173,7 @@ def unfinished() -> Response:
     return jsonify(
         uploads=[
             {
-                "url": url_for("tus.show", name=upload.id),
+                "url": url_for("tus.show", token=upload.id),
                 "name": upload.name,
                 "size": upload.size,
                 "offset": offset,
@@ -201,8 +206,8 @@ def start(group: str) -> Response:
     return jsonify(job=job_id, url=url_for("jobs.show", job_id=job_id))
 
 
-def _mine(name: str) -> resumable.Upload:
-    return resumable.find(identity.signed_in().row.id, name)
+def _mine(token: str) -> resumable.Upload:
+    return resumable.find(identity.signed_in().row.id, token)
 
 
 def _append(upload: resumable.Upload) -> dict[str, str]:
@@ -220,8 +225,12 @@ def _append(upload: resumable.Upload) -> dict[str, str]:
     with upload.part.open("ab") as file:
         try:
             complete = pour(file, room, digest)
-        finally:
             file.flush()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoRoom("The server's disk is full. What has come is kept: resume once there is room.") from None
+            raise
+        finally:
             os.fsync(file.fileno())
     if promised and digest is not None:
         right = complete and hmac.compare_digest(digest.digest(), promised[1])

@@ -97,6 +97,7 @@ def test_a_cancelled_upload_leaves_nothing(opened: Opener, night: dict[str, byte
         page.set_input_files("#files", str(tmp_path / "night" / "archive.zip"))
         page.click("#send")
         expect(page.locator("#sent-text")).to_contain_text("/s")
+        page.on("dialog", lambda asked: asked.accept())
         page.click("#cancel")
         expect(page.locator("#upload-error")).to_have_text("Cancelled. Nothing was kept.")
         expect(page.locator("#unfinished")).to_be_hidden()

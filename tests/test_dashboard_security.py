@@ -45,6 +45,7 @@ def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
                 (r"<any\(in,out\):way>", "out"),
                 (r"<id:\w+>", "1"),
                 (r"<token>", "x"),
+                (r"<group>", "x"),
                 (r"<action>", "pause"),
             ):
                 url = re.sub(pattern, value, url)

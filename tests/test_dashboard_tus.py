@@ -256,33 +256,27 @@ def test_another_client_needs_nothing_but_two_headers(operator: Person) -> None:
 
 
 def test_a_server_killed_while_it_receives_goes_on_where_it_was(server: Server, operator: Person) -> None:
-    content = noise(4 << 20, 13)
-    url = operator.begin(len(content))
-    line = operator.half_sent(url, content, 2 << 20)
-    wait_for(lambda: kept(url).offset >= 1 << 20)
+    """Two files are under way: of one every byte that came counts, of the other none before its checksum is right."""
+    plain, sworn = noise(4 << 20, 11), noise(2 << 20, 12)
+    url, other = operator.begin(len(plain)), operator.begin(len(sworn))
+    assert operator.patch(other, 0, sworn[:1000]).status_code == 204
+    lines = [
+        operator.half_sent(url, plain, 2 << 20),
+        operator.half_sent(other, sworn[1000:], 1 << 20, 1000, checksum("sha256", sworn[1000:])),
+    ]
+    wait_for(lambda: kept(url).offset >= 1 << 20 and kept(other).part.stat().st_size > 500_000)
+    assert operator.offset(other) == 1000
     server.kill()
-    line.close()
+    for line in lines:
+        line.close()
     server.start()
-    offset = operator.offset(url)
-    assert 1 << 20 <= offset <= 2 << 20
+    assert 1 << 20 <= operator.offset(url) <= 2 << 20
+    assert operator.offset(other) == 1000
     client = TusClient(operator.url, headers=operator.headers)
-    client.uploader(file_stream=io.BytesIO(content), url=url).upload()
-    only_job(content)
-
-
-def test_a_kill_while_bytes_are_in_doubt_counts_none_of_them(server: Server, operator: Person) -> None:
-    content = noise(2 << 20, 14)
-    url = operator.begin(len(content))
-    assert operator.patch(url, 0, content[:1000]).status_code == 204
-    line = operator.half_sent(url, content[1000:], 1 << 20, 1000, checksum("sha256", content[1000:]))
-    wait_for(lambda: kept(url).part.stat().st_size > 500_000)
-    assert operator.offset(url) == 1000
-    server.kill()
-    line.close()
-    server.start()
-    assert operator.offset(url) == 1000
-    assert operator.patch(url, 1000, content[1000:]).status_code == 204
-    only_job(content)
+    client.uploader(file_stream=io.BytesIO(plain), url=url).upload()
+    assert operator.patch(other, 1000, sworn[1000:]).status_code == 204
+    only_job(plain)
+    only_job(sworn)
 
 
 def test_a_cut_line_keeps_what_had_come(operator: Person) -> None:

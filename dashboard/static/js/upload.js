@@ -1,7 +1,7 @@
 // The upload page: drop or choose, send, pause, go on another day. Without this script the form still works.
 import { number, size } from "./format.js";
 import { whenChosen } from "./upload_choose.js";
-import { Queue, startGroup } from "./upload_queue.js";
+import { Queue, jobOf, startGroup } from "./upload_queue.js";
 import { Rows, showUnfinished, sumOf } from "./upload_rows.js";
 
 const by = (id) => document.getElementById(id);
@@ -75,11 +75,12 @@ async function send() {
   if (failed.length > 0) say(failed[0].said);
 }
 
-async function start(group) {
+async function start(group, alone = "") {
   say("");
   by("sent-text").textContent = "Sent; the server puts it into its store";
   try {
-    const url = await startGroup(group, token);
+    const url = group ? await startGroup(group, token) : await jobOf(alone);
+    if (!url) throw new Error("The server made no job of it; reload the page.");
     leaving = true;
     window.location.assign(url);
   } catch (error) {
@@ -96,10 +97,11 @@ async function refresh() {
     return; // the list is a help; the form does without it
   }
   by("unfinished").hidden = unfinished.length === 0;
-  showUnfinished(by("unfinished-list"), unfinished, discard, (group) => start(group[0].group));
+  showUnfinished(by("unfinished-list"), unfinished, discard, ([row]) => start(row.group, row.url));
 }
 
 async function discard(group) {
+  if (!window.confirm("What has come of this upload is deleted. Go on?")) return;
   const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": token };
   for (const row of group) await fetch(row.url, { method: "DELETE", headers }).catch(() => null);
   await refresh();
@@ -129,6 +131,7 @@ by("pause").addEventListener("click", () => {
 });
 
 by("cancel").addEventListener("click", async () => {
+  if (!window.confirm("What has been sent is deleted. To go on later, pause instead. Delete it?")) return;
   const mine = queue;
   queue = null;
   form.reset();

@@ -75,6 +75,12 @@ export class Queue {
   }
 }
 
+// An upload without a group has its job once it is whole; the server says which when it is asked for the offset.
+export async function jobOf(url) {
+  const answer = await fetch(url, { method: "HEAD", headers: { "Tus-Resumable": "1.0.0" } });
+  return answer.headers.get("Cxrscreen-Job");
+}
+
 // Asks for the job of a group until an answer comes: the server makes one, however often it is asked.
 export async function startGroup(group, token) {
   for (let tries = 0; ; tries += 1) {

@@ -4,6 +4,7 @@ import { duration, number, size } from "./format.js";
 const MOST_ROWS = 100; // of a folder of thousands: what is under way, then what waits
 const ORDER = { failed: 0, sending: 1, paused: 2, waiting: 3, sent: 4 };
 const SAID = { waiting: "waits", sending: "", paused: "paused", sent: "sent", failed: "" };
+const weight = (bytes) => (bytes === 0 ? "empty" : size(bytes));
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -45,7 +46,7 @@ export class Rows {
     line.whole.className = transfer.state;
     line.bar.value = transfer.state === "sent" ? 1 : total ? transfer.offset / total : 0;
     const share = `${size(transfer.offset)} of ${size(total)}`;
-    line.note.textContent = transfer.said || [SAID[transfer.state], transfer.state === "sent" ? size(total) : share].filter(Boolean).join(", ");
+    line.note.textContent = transfer.said || [SAID[transfer.state], total === 0 || transfer.state === "sent" ? weight(total) : share].filter(Boolean).join(", ");
   }
 }
 
@@ -67,18 +68,18 @@ export function showUnfinished(list, rows, discard, start) {
       const total = group.reduce((sum, row) => sum + row.size, 0);
       const there = group.reduce((sum, row) => sum + row.offset, 0);
       const title = group.length === 1 ? group[0].name : `${group[0].name} and ${number(group.length - 1)} more`;
-      const until = new Date(Math.min(...group.map((row) => row.expires)) * 1000).toLocaleDateString();
+      const until = new Date(Math.min(...group.map((row) => row.expires)) * 1000).toISOString().slice(0, 10);
       const drop = element("button", { type: "button", className: "quiet", textContent: "Discard" });
       drop.addEventListener("click", () => discard(group));
       const buttons = element("span", { className: "row" }, drop);
-      if (there === total && group[0].group) {
+      if (there === total) {
         const go = element("button", { type: "button", textContent: "Screen these" });
         go.addEventListener("click", () => start(group));
         buttons.prepend(go);
       }
       const note = element("span", { className: "dim", textContent: `${size(there)} of ${size(total)} here, kept until ${until}` });
       const bar = element("progress", { max: 1, value: total ? there / total : 1, ariaLabel: title });
-      return element("li", {}, element("bdi", { className: "name", textContent: title, title }), note, bar, buttons);
+      return element("li", {}, element("bdi", { className: "name", textContent: title, title }), note, buttons, bar);
     }),
   );
 }
