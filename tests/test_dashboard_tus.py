@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -65,6 +66,10 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         wait_for(lambda: not self._listens())
+
+    def workers(self) -> list[int]:
+        master = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def _listens(self) -> bool:
         """The workers of a master that is gone may take a moment longer to die."""
@@ -277,6 +282,30 @@ def test_a_server_killed_while_it_receives_goes_on_where_it_was(server: Server, 
     assert operator.patch(other, 1000, sworn[1000:]).status_code == 204
     only_job(plain)
     only_job(sworn)
+
+
+def test_receiving_processes_killed_again_and_again_lose_nothing(server: Server, operator: Person) -> None:
+    """CXRSCREEN_TEST_KILLS=50 kills them fifty times; each time the master starts others."""
+    chance = random.Random(7)
+    content = chance.randbytes(24 << 20)
+    url = operator.begin(len(content))
+    kills, offset, end = int(os.environ.get("CXRSCREEN_TEST_KILLS", "5")), 0, len(content)
+    while offset < end:
+        try:
+            assert operator.offset(url) >= offset, "what has come stays"
+            offset = operator.offset(url)
+            if kills > 0:
+                line = operator.half_sent(url, content[offset:], chance.randrange(20_000, 450_000), offset)
+                time.sleep(chance.random() / 10)
+                for pid in server.workers():
+                    os.kill(pid, signal.SIGKILL)
+                line.close()
+                kills -= 1
+            else:
+                operator.patch(url, offset, content[offset:])
+        except (requests.RequestException, OSError):
+            time.sleep(0.1)  # nobody listens for a moment
+    only_job(content)
 
 
 def test_a_cut_line_keeps_what_had_come(operator: Person) -> None:
