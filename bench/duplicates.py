@@ -1,8 +1,8 @@
 """How well the search for copies tells copies from look-alikes: `python -m bench.duplicates INDEX...`.
 
 Prints how many pairs of different patients stand within each distance, how many altered copies of the same pictures
-are found at the bounds of `models.duplicates`, and how long the search takes over 100,000 hashes. An INDEX of another
-label than ours is read as well (a CSV with file and patient), so that other chests can be added.
+are found at the bounds of `models.indexes.duplicates`, and how long the search takes over 100,000 hashes. An INDEX of
+another label than ours is read as well (a CSV with file and patient), so that other chests can be added.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 
-from models.detail import agreement, agreements, detail
-from models.duplicates import AGREE, COARSE, NEAR, Prints, candidates, fingerprint, fingerprints
+from models.indexes.detail import agreement, agreements, detail
+from models.indexes.duplicates import AGREE, COARSE, NEAR, Prints, candidates, fingerprint, fingerprints
 from models.indexes.rows import Row, table
 from models.loading import pictures
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models import duplicates, indexes
+from models import indexes
 from models.errors import IndexInvalid
+from models.indexes import duplicates
 from models.indexes.rows import CLASSES, SPLITS, Found, Options, Row
 
 __all__ = [

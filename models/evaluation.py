@@ -10,10 +10,10 @@ within_source_auroc  as covid.auroc, counting only pairs of one source: telling 
 ece, brier           calibration of the answered class (10 bins); multi-class Brier score
 by_source            the same for each source alone
 operating_points     thresholds for target sensitivities, chosen on validation; PPV and NPV at stated prevalences
-audits               with the lungs, all but the border, or the text taken away (models.audits)
+audits               with the lungs, all but the border, or the text taken away (models.reports.audits)
 Only where the training pictures are looked at too:
-source_probe         how well the source can be told from the features (models.probe)
-subclasses, subclasses_tell   what each subclass holds and how its pictures fare (models.subclasses)
+source_probe         how well the source can be told from the features (models.reports.probe)
+subclasses, subclasses_tell   what each subclass holds and how its pictures fare (models.reports.subclasses)
 
 A figure is {"value": v, "ci95": [low, high]}, from a bootstrap over patients; one that is not defined holds nulls.
 """
@@ -29,11 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models import bundle
-from models.answers import WHOLE, Answers, screen
-from models.audits import audits, relearned
 from models.data import SPLITS, Row, read_index
 from models.errors import IndexInvalid, OptionsInvalid
-from models.masks import AUDITS
 from models.metrics import (
     Bootstrap,
     auroc,
@@ -44,9 +41,12 @@ from models.metrics import (
     share,
     within_groups_auroc,
 )
-from models.operating import PREVALENCES, points
-from models.probe import source_probe
-from models.subclasses import table, untangles
+from models.reports.answers import WHOLE, Answers, screen
+from models.reports.audits import audits, relearned
+from models.reports.masks import AUDITS
+from models.reports.operating import PREVALENCES, points
+from models.reports.probe import source_probe
+from models.reports.subclasses import table, untangles
 
 Array = npt.NDArray[Any]
 

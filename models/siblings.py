@@ -10,12 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-Floats = npt.NDArray[np.float64]
-# Strong: with more features than pictures anything can be told apart by heart.
-STRENGTH = 0.01
+# The log odds between siblings that a picture of one of them shall begin with.
+CLEAR = 1.0
 
 
 def tell_apart(
@@ -23,28 +22,24 @@ def tell_apart(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights [S, D] and biases [S] to add to the class's own, from features [N, D] and subclass [N] of training.
 
-    Fitted within each class, centred over its siblings, so that adding them leaves the class's answer on average as it
-    is: over the class's own pictures the siblings' sum is as likely as the class was.
+    A ridge regression over all pictures: those of a class are told which sibling they are, those of the others that
+    they are neither, so that a sibling does not win pictures that its class would not have won. Over the class's own
+    pictures the siblings together are as likely as the class was.
     """
-    weight, bias = np.zeros((len(parent), features.shape[1])), np.zeros(len(parent))
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    X = scaler.transform(features.astype(np.float64))
+    wanted = np.zeros((len(X), len(parent)))
     for label in np.unique(parent):
-        own = np.flatnonzero(parent == label)
-        if len(own) == 1:
-            continue
+        own = np.flatnonzero(label == parent)
+        rows = np.flatnonzero(np.isin(subclass, own))
+        wanted[np.ix_(rows, own)] = CLEAR * ((subclass[rows, None] == own[None]) - 1 / len(own))
+    # With more features than pictures anything can be told apart by heart: as strong as the pictures are many.
+    found = Ridge(alpha=float(len(X))).fit(X, wanted)
+    weight = found.coef_ / scaler.scale_
+    bias = found.intercept_ - weight @ scaler.mean_
+    logits = features @ weight.T + bias
+    for label in np.unique(parent):
+        own = np.flatnonzero(label == parent)
         rows = np.isin(subclass, own)
-        weight[own], bias[own] = _within(features[rows].astype(np.float64), subclass[rows])
+        bias[own] -= float(np.log(np.exp(logits[rows][:, own]).sum(axis=1)).mean())
     return torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
-
-
-def _within(X: Floats, subclass: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    scaler = StandardScaler().fit(X)
-    found = LogisticRegression(C=STRENGTH, max_iter=1000).fit(scaler.transform(X), subclass)
-    # Of two subclasses scikit-learn gives one row, the odds of the second.
-    weight, bias = found.coef_, found.intercept_
-    if len(weight) == 1:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    weight = (weight - weight.mean(axis=0)) / scaler.scale_
-    bias = bias - bias.mean() - weight @ scaler.mean_
-    logits = X @ weight.T + bias
-    top = logits.max(axis=1, keepdims=True)
-    return weight, bias - float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]).mean())

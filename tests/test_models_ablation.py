@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import ablation, curves, recipes, study
+from models import recipes
 from models.augment import NONE
-from models.book import Book
 from models.data import CLASSES, Row
 from models.errors import OptionsInvalid, TrainingFailed
 from models.loading import Loaded
-from models.measures import Measures, Scored
-from models.study import Data, StudyOptions, run_entries
-from models.study_table import differences, groups_of, lines, sentence
+from models.studies import ablation, curves, study
+from models.studies.book import Book
+from models.studies.measures import Measures, Scored
+from models.studies.study import Data, StudyOptions, run_entries
+from models.studies.table import differences, groups_of, lines, sentence
 
 SEEDS = StudyOptions(recipe="quick", seeds=(0,), resamples=40, threads=1)
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrscreen.imaging.phantoms import phantom
-from models import masks
 from models.evaluation import evaluate
+from models.reports import masks
 
 
 def test_a_planted_marker_is_caught_and_its_absence_is_not(marked, unmarked):

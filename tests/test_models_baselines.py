@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import baselines
 from models.data import CLASSES, POSITIVE, Row
 from models.errors import OptionsInvalid
 from models.evaluation import report
-from models.measures import Measures, Scored
-from models.study import StudyOptions
-from models.texture import TextureSVM, texture
+from models.studies import baselines
+from models.studies.measures import Measures, Scored
+from models.studies.study import StudyOptions
+from models.studies.texture import TextureSVM, texture
 from models.transfer import Network, layer_groups, release
 
 

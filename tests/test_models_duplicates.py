@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from cxrscreen.imaging import phantoms
-from models.collection import collect, table, write
 from models.data import read_index
-from models.detail import agreement, detail
-from models.duplicates import Pair, Prints, believable, candidates, fingerprints, join, search
 from models.errors import IndexInvalid
+from models.indexes.collection import collect, table, write
+from models.indexes.detail import agreement, detail
+from models.indexes.duplicates import Pair, Prints, believable, candidates, fingerprints, join, search
 from models.indexes.rows import Options, Row
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.answers import Answers
 from models.data import Row
 from models.errors import IndexInvalid
-from models.holdout import leave_one_out, plan
-from models.operating import points
-from models.probe import reading, source_probe
+from models.reports.answers import Answers
+from models.reports.holdout import leave_one_out, plan
+from models.reports.operating import points
+from models.reports.probe import reading, source_probe
 
 CLASSES = ("covid", "normal", "pneumonia")
 

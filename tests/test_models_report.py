@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import gallery, report
 from models.evaluation import examine
+from models.reports import gallery, report
 
 DRAWN = {"roc", "precision_recall", "reliability_answer", "reliability_score", "confusion", "scores", "audits", "masks"}
 

@@ -75,7 +75,7 @@ def evaluate(bundle: Path, index: Path, split: str, target: Path | None, folder:
         target.write_text(text)
     page = None
     if folder is not None:
-        from models import report
+        from models.reports import report
 
         page = report.write(examined, folder, how)
     if target is None and page is None:
@@ -106,8 +106,8 @@ def holdout(index: Path, target: Path, resamples: int, **options: Any) -> None:
     Where a class stands in one source only there is nothing to learn it from, and the answer says so.
     """
     from models.errors import ModelsError
-    from models.holdout import leave_one_out
     from models.recipes import TrainOptions
+    from models.reports.holdout import leave_one_out
 
     try:
         with Progress(*progress_columns(), console=err, transient=True) as bar:

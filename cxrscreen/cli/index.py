@@ -13,7 +13,7 @@ from cxrscreen.cli.common import err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.collection import Collection
+    from models.indexes.collection import Collection
 
 FORMATS = ("auto", "csv", "folders", "ieee8023", "covidx", "indiana")
 LABELS = ("covid", "normal", "pneumonia")
@@ -42,8 +42,8 @@ def index(sources: tuple[Path, ...], target: Path | None, check: bool, **options
     together, by their bytes and by how they look, and their patients are put in one split.
     """
     # Reading pictures imports torch, which takes seconds; the other commands start without it.
-    from models.collection import collect, write
     from models.errors import ModelsError
+    from models.indexes.collection import collect, write
     from models.indexes.rows import Options
 
     if (target is None) != check:
@@ -79,7 +79,7 @@ def index(sources: tuple[Path, ...], target: Path | None, check: bool, **options
 
 
 def _show(found: Collection) -> None:
-    from models.collection import table
+    from models.indexes.collection import table
 
     patients = len({row.patient for row in found.rows})
     out.print(f"{len(found.rows)} pictures of {patients} patients; format: {', '.join(found.formats)}")

@@ -84,8 +84,8 @@ def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) 
     """
 
     def study(run: Run) -> None:
-        from models import baselines as module
-        from models.study_plots import draw_lines
+        from models.studies import baselines as module
+        from models.studies.plots import draw_lines
 
         run.entries(lambda _: module.plan(run.options, only))
         run.tell(module.NAMES, lambda groups: [], lambda table, _: draw_lines(table, run.plot))
@@ -104,8 +104,8 @@ def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any
     """
 
     def study(run: Run) -> None:
-        from models import ablation as module
-        from models.study_plots import draw_differences
+        from models.studies import ablation as module
+        from models.studies.plots import draw_differences
 
         run.entries(lambda _: module.plan(run.options, k))
         run.tell((), module.pairs, lambda _, found: draw_differences(found, run.plot))
@@ -126,8 +126,8 @@ def curve(index: Path, target: Path, k: str | int, shares: tuple[int, ...], **op
     """
 
     def study(run: Run) -> None:
-        from models import curves as module
-        from models.study_plots import draw_curve
+        from models.studies import curves as module
+        from models.studies.plots import draw_curve
 
         run.entries(lambda data: module.curve_plan(run.options, data.learn.rows, shares, k))
         run.tell((), module.pairs, lambda table, _: draw_curve(table, run.plot, "per cent of training patients"))
@@ -148,8 +148,8 @@ def imbalance(index: Path, target: Path, k: str | int, ratios: tuple[int, ...], 
     """
 
     def study(run: Run) -> None:
-        from models import curves as module
-        from models.study_plots import draw_curve
+        from models.studies import curves as module
+        from models.studies.plots import draw_curve
 
         run.entries(lambda data: module.imbalance_plan(run.options, data.learn.rows, ratios, k))
         run.tell((), module.pairs, lambda table, _: draw_curve(table, run.plot, "others for each COVID picture"))

@@ -15,7 +15,7 @@ from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
     from models.loop import Progress as Told
-    from models.study import Data, Entry, StudyOptions
+    from models.studies.study import Data, Entry, StudyOptions
 
 # What the tables need; on a narrower screen a line goes on below, which is better than cut figures.
 WIDTH = 140
@@ -25,8 +25,8 @@ class Run:
     """One study under way: its data, its book of rows, and the bars on the screen."""
 
     def __init__(self, name: str, index: Path, target: Path, options: StudyOptions, bar: Progress) -> None:
-        from models.book import Book
-        from models.study import open_data
+        from models.studies.book import Book
+        from models.studies.study import open_data
 
         self.name, self.options, self.bar = name, options, bar
         self.stage = bar.add_task("reading", total=None)
@@ -36,7 +36,7 @@ class Run:
         self.summary: tuple[list[dict[str, Any]], list[dict[str, Any]], str] = ([], [], "")
 
     def entries(self, plan: Callable[[Data], list[Entry]]) -> None:
-        from models.study import run_entries
+        from models.studies.study import run_entries
 
         rows = self.bar.add_task(self.name, total=None)
 
@@ -52,8 +52,8 @@ class Run:
         draw: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None],
     ) -> None:
         """Write what was found into the folder."""
-        from models import study_table
-        from models.measures import Measures
+        from models.studies import table as study_table
+        from models.studies.measures import Measures
 
         measures = Measures(self.data.test.rows, self.options.resamples)
         groups = study_table.groups_of(self.book, order)
@@ -87,7 +87,7 @@ class Run:
 def run_study(name: str, index: Path, target: Path, options: dict[str, Any], study: Callable[[Run], None]) -> None:
     # torch takes seconds to import; commands that need none start without it.
     from models.errors import ModelsError
-    from models.study import StudyOptions
+    from models.studies.study import StudyOptions
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
@@ -102,7 +102,7 @@ def run_study(name: str, index: Path, target: Path, options: dict[str, Any], stu
 
 
 def _show(table: list[dict[str, Any]], found: list[dict[str, Any]], answer: str) -> None:
-    from models.study_table import COMPARED, TITLES, show
+    from models.studies.table import COMPARED, TITLES, show
 
     shown = Table("", "n", "seeds", *TITLES.values(), "s", "images/s", box=None, pad_edge=False)
     for line in table:

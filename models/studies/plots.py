@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.study_table import COMPARED, TITLES
+from models.studies.table import COMPARED, TITLES
 
 INK, BLUE, ORANGE = "#222222", "#2563a8", "#c4571b"
 DPI = 110

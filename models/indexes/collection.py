@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models import duplicates, indexes
+from models import indexes
 from models.data import forbid_leaks, lacks, split_rows
-from models.duplicates import Pair
 from models.errors import IndexInvalid
+from models.indexes import duplicates
+from models.indexes.duplicates import Pair
 from models.indexes.rows import Found, Options, Row
 from models.loading import forbid_copies
 

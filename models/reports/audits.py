@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.answers import WHOLE, Answers
-from models.masks import AUDITS
 from models.metrics import Bootstrap, auroc, share, within_groups_auroc
-from models.probe import reading
+from models.reports.answers import WHOLE, Answers
+from models.reports.masks import AUDITS
+from models.reports.probe import reading
 
 Array = npt.NDArray[Any]
 

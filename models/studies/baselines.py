@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import OptionsInvalid
-from models.study import TEXTURE, Entry, StudyOptions
+from models.studies.study import TEXTURE, Entry, StudyOptions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from models.book import Book
 from models.calibrate import fit_temperature, fit_threshold, softmax
 from models.compose import Composition
 from models.data import CLASSES, POSITIVE, read_index, require_trainable
@@ -25,10 +24,11 @@ from models.errors import ModelsError, OptionsInvalid, TrainingFailed
 from models.evaluation import report
 from models.loading import Loaded, load
 from models.loop import Progress, Tell
-from models.measures import Scored
 from models.recipes import describe, resolve
-from models.shared_stage import SharedStage, digest
-from models.texture import TextureSVM
+from models.studies.book import Book
+from models.studies.measures import Scored
+from models.studies.shared_stage import SharedStage, digest
+from models.studies.texture import TextureSVM
 from models.weights import packaged
 
 TEXTURE = "texture"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import OptionsInvalid
-from models.measures import Scored
+from models.studies.measures import Scored
 
 RESULTS = "results.json"
 # What an interrupted first row leaves.

@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from models import masks
-from models.answers import Answers, within_class
 from models.bundle import Screener
 from models.data import Row
 from models.images import Pixels
 from models.loading import pictures
-from models.plots import MARKERS, Theme, canvas
+from models.reports import masks
+from models.reports.answers import Answers, within_class
+from models.reports.plots import MARKERS, Theme, canvas
 
 Array = npt.NDArray[Any]
 NEAREST = 6

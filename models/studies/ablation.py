@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.errors import OptionsInvalid
-from models.study import Entry, StudyOptions
+from models.studies.study import Entry, StudyOptions
 
 WHOLE = "k = 1"
 

@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.answers import Answers
 from models.metrics import Bootstrap, auroc, balanced_accuracy
+from models.reports.answers import Answers
 
 Array = npt.NDArray[Any]
 # A source with fewer patients than this in training is left out: there is nothing to learn its look from.

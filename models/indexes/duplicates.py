@@ -1,9 +1,9 @@
 """Finds pictures that are copies of one another, before anything is split: by their bytes, then by how they look.
 
-Chest radiographs look alike to a perceptual hash, so a pair passes three sieves: a DCT hash of 64 bits, one of 256, and
-the agreement of the fine structure (`models.detail`). The bounds come from real pictures (`python -m bench.duplicates`,
-figures in docs/data.md): of two million pairs of different patients 64 bits alone would join hundreds, all three none.
-What is cropped by 5 %, mirrored or inverted is not found.
+Chest radiographs look alike to a perceptual hash, so a pair passes three sieves: a DCT hash of 64 bits, one of 256,
+and the agreement of the fine structure (`models.indexes.detail`). The bounds come from real pictures (`python -m
+bench.duplicates`, figures in docs/data.md): of two million pairs of different patients 64 bits alone would join
+hundreds, all three none. What is cropped by 5 %, mirrored or inverted is not found.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.detail import agreements
 from models.errors import IndexInvalid
 from models.images import Pixels
+from models.indexes.detail import agreements
 from models.indexes.rows import Row
 from models.loading import outcomes
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import adjusted_mutual_info_score
 
-from models.answers import Answers, within_class
 from models.bundle import Screener
 from models.data import Row
 from models.metrics import Bootstrap, share
+from models.reports.answers import Answers, within_class
 
 Array = npt.NDArray[Any]
 # What a subclass may turn out to be, besides a kind of disease.

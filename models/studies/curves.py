@@ -14,7 +14,7 @@ import numpy as np
 from models.data import CLASSES, POSITIVE, Row
 from models.errors import OptionsInvalid
 from models.recipes import resolve
-from models.study import Entry, StudyOptions
+from models.studies.study import Entry, StudyOptions
 
 SHARES = (10, 25, 50, 100)
 RATIOS = (1, 5, 20)

@@ -14,11 +14,11 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from models import gallery, plots
-from models.answers import WHOLE
 from models.data import Row
 from models.evaluation import Examined
-from models.plots import DARK, LIGHT, Theme
+from models.reports import gallery, plots
+from models.reports.answers import WHOLE
+from models.reports.plots import DARK, LIGHT, Theme
 
 PAGE, FIGURES = "report.html", "report.json"
 Drawing = Callable[[Theme], Figure]
@@ -104,7 +104,7 @@ def _png(figure: Figure) -> bytes:
 
 def _page(examined: Examined, drawn: dict[str, dict[str, str]]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("models", "templates"),
+        loader=jinja2.PackageLoader("models.reports", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

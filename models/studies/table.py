@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from models.book import Book
-from models.measures import Measures
+from models.studies.book import Book
+from models.studies.measures import Measures
 
 TITLES = {
     "accuracy": "accuracy",

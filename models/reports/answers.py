@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from models import masks
 from models.bundle import Screener
 from models.calibrate import softmax
 from models.data import Row
 from models.images import Pixels, normalise, stack
 from models.loading import pictures
+from models.reports import masks
 
 Array = npt.NDArray[Any]
 Told = Callable[[int, int], None]
