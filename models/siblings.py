@@ -40,6 +40,6 @@ def tell_apart(
     logits = features @ weight.T + bias
     for label in np.unique(parent):
         own = np.flatnonzero(label == parent)
-        rows = np.isin(subclass, own)
-        bias[own] -= float(np.log(np.exp(logits[rows][:, own]).sum(axis=1)).mean())
+        members = np.isin(subclass, own)
+        bias[own] -= float(np.log(np.exp(logits[members][:, own]).sum(axis=1)).mean())
     return torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))
