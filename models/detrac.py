@@ -23,7 +23,6 @@ from models.images import grey_statistics, normalise, stack
 from models.loop import Progress, Stage, Task, Tell
 from models.pace import phases_of
 from models.recipes import Schedule, resolve
-from models.siblings import tell_apart
 from models.transfer import TUNINGS, Network, layer_groups
 from models.weights import load_weights, packaged
 
@@ -141,9 +140,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if self.recipe_.restart:
                 network = self._begin(len(self.decomposer_.subclasses_))
             else:
-                parent = self.decomposer_.parent_
-                apart = tell_apart(self.features_, self.subclass_labels_, parent)
-                network.split_head(torch.from_numpy(parent), apart)
+                network.split_head(torch.from_numpy(self.decomposer_.parent_))
             subtask = task(self.subclass_labels_, self.decomposer_.parent_)
             self._stage("transfer", network, subtask, self.recipe_.transfer_stage, tell, checkpoint)
         self.network_ = network.eval()

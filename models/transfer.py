@@ -92,24 +92,18 @@ class Network(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def split_head(self, parent: torch.Tensor, apart: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
+    def split_head(self, parent: torch.Tensor) -> None:
         """A new last layer over subclasses, `parent` [K] naming the class of each.
 
-        Each subclass begins as its class did, plus what tells it from its siblings (siblings.tell_apart): so the
-        composed answer begins where the classes' answer ended, and nothing has to be learnt twice. Without `apart`
-        siblings begin equal.
+        Each subclass begins as its class did, its bias less the logarithm of the number of siblings: so the composed
+        answer begins where the classes' answer ended, and nothing has to be learnt twice.
         """
         weight, bias = self.head.weight.detach().clone(), self.head.bias.detach().clone()
         self.body.reset_classifier(len(parent))  # type: ignore[operator]
         self.head.to(weight.device)
-        weight, bias = weight[parent], bias[parent]
-        if apart is None:
-            bias = bias - torch.bincount(parent)[parent].log()
-        else:
-            weight, bias = weight + apart[0].to(weight.device), bias + apart[1].to(weight.device)
         with torch.no_grad():
-            self.head.weight.copy_(weight)
-            self.head.bias.copy_(bias)
+            self.head.weight.copy_(weight[parent])
+            self.head.bias.copy_(bias[parent] - torch.bincount(parent)[parent].log())
 
 
 def release(network: Network, groups: int | None) -> None:

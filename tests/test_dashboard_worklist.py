@@ -101,7 +101,7 @@ def test_the_list_follows_the_active_version_and_its_threshold(site: Site) -> No
         other_id, study_id = other.id, study.id
     browser = site.browser("admin")
     assert listed(browser.page("/worklist")) == [study_id]
-    assert browser.post(f"/models/{other_id}/activate").status_code == 302
+    assert browser.post(f"/models/{other_id}/activate", data={"sign_off": "read the flips"}).status_code == 302
     assert listed(browser.page("/worklist")) == []
     assert browser.post(f"/models/{other_id}/threshold", {"threshold": "0.25", "note": "a test"}).status_code == 302
     assert listed(browser.page("/worklist")) == [study_id]
