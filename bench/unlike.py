@@ -84,7 +84,7 @@ def other_dicom(folder: Path) -> Iterator[Pixels]:
         try:
             pixels = tags.pixel_array
         except (ValueError, AttributeError, NotImplementedError):
-            continue
+            continue  # cut short, or not of this decoder: there is no picture to measure
         stacked = pixels.ndim == 4 or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4))
         yield greys(pixels[0] if stacked else pixels)
 

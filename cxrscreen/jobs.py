@@ -202,13 +202,7 @@ def hold(session: Session, job_id: int, worker: str, *, progressed: bool = False
     values: dict[str, Any] = {"lease_until": _lease_end(db.clock(session))}
     if progressed:
         values["attempts"] = 1
-    held = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING)
-        .values(**values)
-        .returning(Job.id)
-    ).scalar()
-    return held is not None
+    return _set_held(session, job_id, worker, values)
 
 
 def release(session: Session, job_id: int, worker: str) -> None:
@@ -225,13 +219,7 @@ def close_listing(session: Session, job_id: int, worker: str, error: str | None 
     values: dict[str, Any] = {"listed": True, "lease_until": None, "worker": None}
     if error:
         values |= {"state": JobState.FAILED, "error": error, "finished_at": moment}
-    closed = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING)
-        .values(**values)
-        .returning(Job.id)
-    ).scalar()
-    if closed is not None:
+    if _set_held(session, job_id, worker, values):
         unread = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
         if not error:
             unread.append(Entry.image_id.is_(None))
@@ -334,3 +322,14 @@ def _change(
 
 def _lease_end(moment: datetime) -> datetime:
     return moment + timedelta(seconds=get_settings().lease_seconds)
+
+
+def _set_held(session: Session, job_id: int, worker: str, values: dict[str, Any]) -> bool:
+    """Compare-and-set by the worker that holds a running job; False: it holds it no more, and nothing was changed."""
+    held = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING)
+        .values(**values)
+        .returning(Job.id)
+    ).scalar()
+    return held is not None

@@ -24,7 +24,7 @@ from models.loop import Progress, Stage, Task, Tell
 from models.pace import phases_of
 from models.recipes import Schedule, resolve
 from models.transfer import TUNINGS, Network, layer_groups
-from models.weights import load_weights, packaged
+from models.weights import begin, beginning
 
 Images = torch.Tensor | Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
@@ -113,7 +113,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if sources is not None and self.recipe_.by_source:
             pairs = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
             strata = torch.from_numpy(np.unique(pairs, return_inverse=True)[1])
-        self.start_ = self._start()
+        self.start_ = beginning(self.recipe_.backbone, self.recipe_.pretrained, self.weights)
         self.mean_, self.std_ = grey_statistics(inputs)
         self.log_: list[dict[str, Any]] = []
 
@@ -183,24 +183,10 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return X
         return stack(list(X), self.recipe_.size)
 
-    def _start(self) -> Path | str | None:
-        """The weights a stage begins with: a file, "hub" for timm's, None for none."""
-        if self.weights is not None:
-            return Path(self.weights)
-        if self.recipe_.pretrained:
-            return packaged(self.recipe_.backbone) or "hub"
-        return None
-
     def _begin(self, outputs: int) -> Network:
-        network = Network(
-            self.recipe_.backbone,
-            outputs,
-            stride=self.recipe_.stride,
-            pretrained=self.start_ == "hub",
-            drop_path=self.recipe_.backbone_stage.drop_path,
-        )
-        if isinstance(self.start_, Path):
-            load_weights(network, self.start_)
+        recipe = self.recipe_
+        drop_path = recipe.backbone_stage.drop_path
+        network = begin(recipe.backbone, outputs, self.start_, stride=recipe.stride, drop_path=drop_path)
         if self.start_ is not None:
             network.quiet_head()
         return network

@@ -6,7 +6,7 @@ network that never saw its patient, and the threshold is chosen on all of them. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,22 +82,13 @@ def out_of_fold(loaded: Loaded, options: TrainOptions, device: str, checkpoint: 
     truth = np.array([CLASSES.index(name) for name in names])
     class_p = np.zeros((len(rows), len(CLASSES)))
     inputs = loaded.inputs[rows]
-    # Rare classes of a source are spread too; a warning about the rarest would help nobody.
+    # Rare classes of a source are spread too, as far as their pictures go: scikit-learn warns where they are few.
     splitter = StratifiedGroupKFold(options.folds, shuffle=True, random_state=options.seed)
     strata = np.unique([f"{a} {b}" for a, b in zip(names, sources, strict=True)], return_inverse=True)[1]
     for number, (learn, ask) in enumerate(splitter.split(names, strata, patients)):
 
         def tell(told: Progress, number: int = number) -> None:
-            progress(
-                Progress(
-                    f"{told.stage}, fold {number + 1}",
-                    told.epoch,
-                    told.epochs,
-                    told.loss,
-                    told.val,
-                    told.images_per_second,
-                )
-            )
+            progress(replace(told, stage=f"{told.stage}, fold {number + 1}"))
 
         estimator = make_estimator(options, device).fit(
             inputs[learn],

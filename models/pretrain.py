@@ -28,7 +28,7 @@ from models.loop import Progress, Tell, autocast
 from models.pace import make_optimizer, rate, seed_of
 from models.recipes import Schedule
 from models.transfer import Network, channels_last
-from models.weights import load_weights, packaged
+from models.weights import begin, beginning
 
 # Views differ more than training's do: what two views share is all that can be learnt.
 VIEWS = Augmentation(rotate=12, scale=0.3, shift=0.1, contrast=0.4, brightness=0.25, gamma=0.4, erase=0.4, frame=0.5)
@@ -114,11 +114,9 @@ def _learn(
     schedule = Schedule(epochs=options.epochs, lr=options.lr, batch=options.batch, weight_decay=1e-4)
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        start = options.weights or (packaged(options.backbone) if options.pretrained else None)
-        network = Network(options.backbone, 2, pretrained=options.pretrained and start is None)
-        if start is not None:
-            load_weights(network, start)
-        mean, std = network.grey if options.pretrained or start else grey_statistics(inputs)
+        start = beginning(options.backbone, options.pretrained, options.weights)
+        network = begin(options.backbone, 2, start)
+        mean, std = grey_statistics(inputs) if start is None else network.grey
         twins = Twins(channels_last(network), options.projection).to(device).train()
         optimizer = make_optimizer(schedule, list(twins.parameters()))
         first = 0
@@ -160,8 +158,12 @@ def _rows(source: Path) -> Sequence[Row]:
         return read_index(source).split(SPLITS[0])
     except IndexInvalid:
         # Labels of another kind, as children's pictures have: only the files matter here.
+        # Where a split is told, the error stands: read without it, pictures kept aside for the figures would be learnt.
         with source.open(encoding="utf-8-sig", newline="") as file:
-            names = [row.get("file") or "" for row in csv.DictReader(file)]
-        if not any(names) or not all((source.parent / name).is_file() for name in names):
+            cells = list(csv.DictReader(file))
+        names = [row.get("file") or "" for row in cells]
+        if any(row.get("split") for row in cells) or not any(names):
+            raise
+        if not all((source.parent / name).is_file() for name in names):
             raise
         return [Row(source.parent / name, name, "", "", "", "train") for name in names]

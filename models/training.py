@@ -89,7 +89,7 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
 
 
 def _judge(estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOptions) -> tuple[dict[str, Any], Likeness]:
-    """Temperature, threshold and figures from validation; the distance gate from training, its limit from both."""
+    """Temperature, threshold, figures and the limit of the distance gate from validation; the gate from training."""
     composition = estimator.composition_
     truth = judge.labels.numpy()
     logits = estimator.decision_function(judge.inputs)

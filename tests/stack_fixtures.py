@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 from cxrscreen import blobs, db, jobs, local, queue, registry, schema
 from cxrscreen.imaging import phantoms
@@ -41,6 +42,14 @@ def phantom_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "phantoms.zip"
     phantoms.write_archive(path, per_class=6, seed=7)
     return path
+
+
+def write_pictures(folder: Path, count: int, side: int) -> Path:
+    """`count` PNG files of phantoms, a third of each kind, named by number."""
+    for n in range(count):
+        kind = ("normal", "pneumonia", "covid")[n % 3]
+        Picture.fromarray(phantoms.phantom(kind, seed=n, side=side)).save(folder / f"{n:03}.png")
+    return folder
 
 
 @pytest.fixture

@@ -79,6 +79,20 @@ def test_children_with_labels_of_their_own_are_pictures_too(test_data, tmp_path)
     assert pretrain(short, tmp_path / "w.safetensors", replace(QUICK, epochs=1)).exists()
 
 
+def test_a_leaking_index_is_refused_and_not_read_without_its_splits(index, tmp_path):
+    lines = index.read_text().splitlines()
+    columns = lines[0].split(",")
+    rows = [dict(zip(columns, line.split(","), strict=True)) for line in lines[1:]]
+    for row in rows:
+        row["file"] = str((index.parent / row["file"]).resolve())
+    first = next(row for row in rows if row["split"] == "train")
+    next(row for row in rows if row["split"] == "test")["patient"] = first["patient"]
+    leaking = tmp_path / "index.csv"
+    leaking.write_text("\n".join([lines[0], *(",".join(row[name] for name in columns) for row in rows)]) + "\n")
+    with pytest.raises(IndexInvalid, match="is in two splits"):
+        pretrain(leaking, tmp_path / "w", QUICK)
+
+
 def test_what_cannot_be_is_one_line(index, tmp_path):
     with pytest.raises(OptionsInvalid, match="batch of 8"):
         pretrain(index, tmp_path / "w", replace(QUICK, batch=2))

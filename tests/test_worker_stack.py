@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from PIL import Image as Picture
 from sqlalchemy import func, select
-from stack_fixtures import add_job, register, run_cli, train_phantom, wait_until_ended
+from stack_fixtures import add_job, register, run_cli, train_phantom, wait_until_ended, write_pictures
 
 from cxrscreen import db, jobs, local, programs, queue, registry, worklist
-from cxrscreen.imaging import phantoms
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, JobKind, JobState, ModelVersion, Rejection, Result, Worker
@@ -28,11 +26,7 @@ pytestmark = pytest.mark.stack
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of sixty pictures."""
-    folder = tmp_path_factory.mktemp("night")
-    for n in range(60):
-        kind = ("normal", "pneumonia", "covid")[n % 3]
-        Picture.fromarray(phantoms.phantom(kind, seed=n, side=256)).save(folder / f"{n:03}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("night"), 60, side=256)
 
 
 def pid_of(role: str) -> int:

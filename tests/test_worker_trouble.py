@@ -10,13 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from PIL import Image as Picture
 from sqlalchemy import Engine, event, func, select, update
 from sqlalchemy.orm import Session
-from stack_fixtures import register
+from stack_fixtures import register, write_pictures
 
 from cxrscreen import batches, blobs, db, jobs
-from cxrscreen.imaging import phantoms
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings
 from cxrscreen.tables import (
@@ -55,11 +53,7 @@ def model(database: Settings, phantom_bundle: Path, configure: Callable[..., Set
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trouble")
-    for n in range(40):
-        kind = ("normal", "pneumonia", "covid")[n % 3]
-        Picture.fromarray(phantoms.phantom(kind, seed=n, side=160)).save(folder / f"{n:03}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("trouble"), 40, side=160)
 
 
 def some(pictures: Path, folder: Path, count: int) -> Path:
