@@ -1,4 +1,4 @@
-"""Random changes of training pictures, on whole batches; used by the training loop and nowhere else.
+"""Random changes of training pictures, on whole batches; used where something learns and nowhere else.
 
 A chest is not turned upside down, so there are no vertical flips.
 """

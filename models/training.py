@@ -19,7 +19,7 @@ from models.detrac import DeTraC
 from models.device import pick_device, torch_threads
 from models.errors import ModelsError, OptionsInvalid
 from models.explain import fit_scale
-from models.folds import make_estimator, out_of_fold, plain_figures
+from models.folds import Folded, make_estimator, out_of_fold, plain_figures
 from models.images import normalise
 from models.likeness import Likeness
 from models.loading import Loaded, load
@@ -75,10 +75,7 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
             checkpoint.remove()  # going on from there would only end there again
             raise
         progress(Progress("calibrate", 0, 1))
-        record, likeness = _judge(estimator, learn, judge, options)
-        if folded is not None:
-            record["threshold"] = fit_threshold(folded.score, folded.positive, options.sensitivity)
-            record["figures"]["cv"] = folded.figures(record["threshold"], options.folds)
+        record, likeness = _judge(estimator, learn, judge, options, folded)
         record |= _describe(read, loaded, estimator, options)
         more = {f"decompose.{name}": array for name, array in estimator.decomposer_.to_arrays().items()}
         _write_log(out, estimator.log_)
@@ -88,8 +85,13 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
     return out
 
 
-def _judge(estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOptions) -> tuple[dict[str, Any], Likeness]:
-    """Temperature, threshold, figures and the limit of the distance gate from validation; the gate from training."""
+def _judge(
+    estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOptions, folded: Folded | None
+) -> tuple[dict[str, Any], Likeness]:
+    """Temperature, figures and the limit of the distance gate from validation, the gate from training.
+
+    The threshold is chosen on the folds where there are any, else on validation; all figures are at that threshold.
+    """
     composition = estimator.composition_
     truth = judge.labels.numpy()
     logits = estimator.decision_function(judge.inputs)
@@ -97,18 +99,23 @@ def _judge(estimator: DeTraC, learn: Loaded, judge: Loaded, options: TrainOption
     class_p = composition.probabilities(softmax(logits, temperature))
     positive = truth == CLASSES.index(POSITIVE)
     score = class_p[:, CLASSES.index(POSITIVE)]
-    threshold = fit_threshold(score, positive, options.sensitivity)
+    if folded is None:
+        threshold = fit_threshold(score, positive, options.sensitivity)
+    else:
+        threshold = fit_threshold(folded.score, folded.positive, options.sensitivity)
     likeness = Likeness.fit(estimator.glance(learn.inputs), estimator.subclass_labels_)
     # Of validation alone: the gate was fitted on the training pictures, which lie nearer than any new one will.
     seen = likeness.distance(estimator.glance(judge.inputs))
-    figures = plain_figures(truth, class_p, threshold)
+    figures = {"val": plain_figures(truth, class_p, threshold)}
+    if folded is not None:
+        figures["cv"] = folded.figures(threshold, options.folds)
     sick = normalise(judge.inputs[positive], estimator.mean_, estimator.std_)
     record = {
         "threshold": threshold,
         "temperature": temperature,
         "heat_scale": fit_scale(estimator.network_, sick, composition.members(POSITIVE), temperature),
         "distance_limit": round(float(np.quantile(seen, ODD)) * GENEROUS, 4),
-        "figures": {"val": figures},
+        "figures": figures,
     }
     return record, likeness
 

@@ -195,6 +195,9 @@ def test_a_threshold_may_come_from_folds_over_training_and_validation(index, tmp
     other = json.loads((plain / "bundle.json").read_text())
     assert record["weights"] == other["weights"] and record["temperature"] == other["temperature"]
     assert "cv" not in other["figures"]
+    told = evaluate(tmp_path / "a", index, "val", resamples=20)["covid"]  # at the threshold that the bundle carries
+    assert record["figures"]["val"]["sensitivity"] == pytest.approx(told["sensitivity"]["value"], abs=1e-3)
+    assert record["figures"]["val"]["specificity"] == pytest.approx(told["specificity"]["value"], abs=1e-3)
 
 
 def test_more_folds_than_patients_are_refused(index, tmp_path):
