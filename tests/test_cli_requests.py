@@ -220,7 +220,7 @@ def test_an_interrupted_screen_says_how_to_go_on(
     folder = tmp_path / "night"
     folder.mkdir()
     for n in range(40):
-        Picture.fromarray(phantoms.phantom("normal", seed=n, side=128)).save(folder / f"{n}.png")
+        Picture.fromarray(phantoms.phantom("normal", seed=n, side=256)).save(folder / f"{n}.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "cxrscreen", "screen", str(folder)],
         env={**os.environ, "CXRSCREEN_DATA_DIR": str(get_settings().data_dir)},
