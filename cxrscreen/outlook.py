@@ -1,4 +1,4 @@
-"""A job's outlook and its past: how long it may still take, with its spread, and what happened when."""
+"""A job's outlook: how long it may still take, with its spread."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from itertools import pairwise
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cxrscreen.imaging.reasons import Reason
-from cxrscreen.tables import AuditEvent, Batch, BatchState, Entry, Job, JobState, Rejection
+from cxrscreen.tables import Batch, BatchState, Entry, Job, JobState
 
 RECENT = 48  # batches that the pace is taken from
 BLOCKS = 8
@@ -28,14 +27,6 @@ class Left:
     low: float
     likely: float
     high: float
-
-
-@dataclass(frozen=True)
-class Event:
-    at: datetime
-    what: str  # the word of an action, as in the audit trail, or of ours: job.start, job.first, job.aside, job.end
-    actor: str
-    detail: str
 
 
 def left(session: Session, job: Job, waiting: int, overall: float, moment: datetime) -> Left | None:
@@ -90,23 +81,19 @@ def _spread(done: Sequence[tuple[datetime, int]]) -> float:
     return statistics.stdev(rates) / math.sqrt(len(rates)) if len(rates) > 1 else 0.0
 
 
-def timeline(session: Session, job: Job) -> list[Event]:
-    """What happened to a job, in its order: deeds of people, the steps of the work, images that were set aside."""
-    events = [
-        Event(row.at, row.action, row.actor, ", ".join(f"{key} {value}" for key, value in row.detail.items()))
-        for row in session.scalars(select(AuditEvent).where(AuditEvent.subject == f"job {job.id}"))
-    ]
-    if job.started_at:
-        events.append(Event(job.started_at, "job.start", "", ""))
-    first = session.scalar(select(func.min(Batch.finished_at)).where(Batch.job_id == job.id))
-    if first:
-        events.append(Event(first, "job.first", "", "the first batch is done"))
-    aside = session.execute(
-        select(Rejection.created_at, Entry.name, Rejection.detail)
-        .join(Entry, Entry.id == Rejection.entry_id)
-        .where(Rejection.job_id == job.id, Rejection.reason == Reason.QUARANTINED)
-    )
-    events += [Event(at, "job.aside", "", f"{name}: {detail}") for at, name, detail in aside]
-    if job.finished_at:
-        events.append(Event(job.finished_at, "job.end", "", job.error or job.state.value))
-    return sorted(events, key=lambda event: event.at)
+def said(low: float | None, high: float | None, likely: float | None) -> str:
+    """Seconds left for people: the guess, and its bounds where they are apart; empty where nobody can say."""
+    if likely is None or low is None or high is None:
+        return ""
+    about = duration(likely)
+    bounds = (duration(low), duration(high))
+    return f"about {about} left" + (f" ({bounds[0]} to {bounds[1]})" if bounds[0] != bounds[1] else "")
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -7,6 +7,7 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup, escape
 
+from cxrscreen import outlook
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import now
 
@@ -27,6 +28,14 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def short(count: int) -> str:
+    """A round number where there is little room: 2k, 5M."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:g}{letter}"
+    return str(count)
+
+
 def score(value: float | None) -> str:
     """Three decimals; a score below one is never written as 1.000, nor one above zero as 0.000."""
     if value is None:
@@ -39,14 +48,7 @@ def score(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return "–" if seconds is None else outlook.duration(seconds)
 
 
 def when(moment: datetime | None) -> Markup:
@@ -91,5 +93,5 @@ def _age(moment: datetime) -> str:
 
 
 def install(app: Flask) -> None:
-    for made in (size, number, score, duration, when, ago, study_date, isolated, sentence):
+    for made in (size, number, short, score, duration, when, ago, study_date, isolated, sentence):
         app.add_template_filter(made)

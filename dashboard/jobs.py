@@ -19,9 +19,10 @@ from flask import (
     stream_with_context,
     url_for,
 )
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from cxrscreen import db, entries, jobs, queue, registry, worklist
+from cxrscreen import db, entries, jobs, queue, registry, timeline, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
 from dashboard import forms, identity
@@ -57,6 +58,7 @@ def show(job_id: int) -> str:
         owner = session.get(User, job.user_id) if job.user_id else None
         limit = registry.threshold(session, version.id)
         flagged = bool(worklist.page(session, version.id, limit, worklist.Filters(state="all", job=job_id), limit=1))
+        past = _past(session, job)
     return render_template(
         "job.html",
         job=job,
@@ -66,7 +68,21 @@ def show(job_id: int) -> str:
         flagged=flagged,
         threshold=limit,
         open=job.state in jobs.OPEN,
+        **past,
     )
+
+
+@blueprint.get("/<id:job_id>/timeline")
+def show_timeline(job_id: int) -> str:
+    """The time line alone, which an open page asks for when the job's state changes."""
+    with db.read() as session:
+        past = _past(session, jobs.get(session, job_id))
+    return render_template("timeline.html", **past)
+
+
+def _past(session: Session, job: Job) -> dict[str, Any]:
+    events = timeline.events(session, job)
+    return {"events": events, "phases": timeline.phases(job, events, db.clock(session))}
 
 
 @blueprint.get("/<id:job_id>/progress")

@@ -8,7 +8,7 @@ import pytest
 import seed
 from sqlalchemy import select, update
 
-from cxrscreen import batches, db, jobs, outlook
+from cxrscreen import batches, db, jobs, outlook, timeline
 from cxrscreen.batches import Answer
 from cxrscreen.settings import Settings
 from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, JobKind, now
@@ -85,7 +85,7 @@ def test_the_time_line_tells_deeds_steps_and_what_was_set_aside(database: Settin
         jobs.resume(session, job.id, "ann")
         jobs.close_listing(session, job.id, "w")
     with db.read() as session:
-        events = outlook.timeline(session, jobs.get(session, job.id))
+        events = timeline.events(session, jobs.get(session, job.id))
     assert [event.what for event in events] == ["job.create", "job.start", "job.pause", "job.resume", "job.end"]
     assert [event.actor for event in events] == ["folder", "", "ann", "ann", ""]
 
@@ -105,7 +105,46 @@ def test_the_time_line_names_an_image_that_was_set_aside(database: Settings) -> 
                 update(Batch).where(Batch.lease_until.is_not(None)).values(lease_until=now() - timedelta(seconds=1))
             )
     with db.read() as session:
-        events = outlook.timeline(session, jobs.get(session, job_id))
+        events = timeline.events(session, jobs.get(session, job_id))
     assert [event.what for event in events if event.what in ("job.first", "job.aside", "job.end")]
     aside = [event for event in events if event.what == "job.aside"]
     assert len(aside) == 1 and name and name in aside[0].detail and "3 workers" in aside[0].detail
+
+
+def test_the_states_of_a_job_stand_side_by_side_without_a_gap(database: Settings) -> None:
+    with db.write() as session:
+        job = jobs.create(session, JobKind.FOLDER, "a folder", seed.model(session).id)
+        begin = job.created_at = now() - timedelta(seconds=100)
+        job.started_at = begin + timedelta(seconds=20)
+    told = [
+        timeline.Event(begin + timedelta(seconds=after), what, "", "")
+        for after, what in (
+            (0, "job.create"),
+            (20, "job.start"),
+            (30, "job.first"),
+            (50, "job.pause"),
+            (90, "job.resume"),
+        )
+    ]
+    found = timeline.phases(job, told, begin + timedelta(seconds=100))
+    assert [phase.state.value for phase in found] == ["waiting", "running", "paused", "running"]
+    assert [(round(phase.begin, 3), round(phase.width, 3)) for phase in found] == [
+        (0.0, 0.2),
+        (0.2, 0.3),
+        (0.5, 0.4),
+        (0.9, 0.1),
+    ]
+    assert timeline.phases(job, told, begin) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ((None, None, None), ""),
+        ((20, 20, 20), "about 20 s left"),
+        ((170, 300, 200), "about 3 min 20 s left (2 min 50 s to 5 min 00 s)"),
+        ((3500, 9000, 7200), "about 2 h 00 min left (58 min 20 s to 2 h 30 min)"),
+    ],
+)
+def test_the_outlook_in_words(left: tuple[float | None, float | None, float | None], said: str) -> None:
+    assert outlook.said(*left) == said

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
 import seed
 from dashboard_fixtures import Site, done_job, scored
 
 from cxrscreen import db, entries, jobs
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Study, User
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Study, User, now
 from dashboard.jobs import harmless
 
 
@@ -197,3 +198,25 @@ def test_a_job_of_many_versions_keeps_its_own(site: Site) -> None:
         job_id = job.id
     page = site.browser("operator").page(f"/jobs/{job_id}")
     assert "m2" in page and "threshold 0.250" in page
+
+
+def test_a_job_tells_its_outlook_and_its_past(site: Site) -> None:
+    job_id = mixed_job(site)
+    browser = site.browser("operator")
+    assert browser.post(f"/jobs/{job_id}/pause").status_code == 302
+    with db.write() as session:
+        job = jobs.get(session, job_id)
+        job.started_at = now() - timedelta(seconds=70)
+        job.created_at = job.started_at - timedelta(seconds=30)
+    told = browser.get(f"/jobs/{job_id}/progress").json
+    assert told is not None and told["seconds_left"] is None, "nobody knows how long a paused job takes"
+    assert browser.post(f"/jobs/{job_id}/resume").status_code == 302
+    told = browser.get(f"/jobs/{job_id}/progress").json
+    assert told is not None and told["seconds_left_low"] < told["seconds_left"] < told["seconds_left_high"]
+    page = browser.page(f"/jobs/{job_id}")
+    assert f'<b id="job-left">{told["seconds_left"]} s</b> left, between <b id="job-left-low">' in page
+    for part in (page, browser.page(f"/jobs/{job_id}/timeline")):
+        assert "<b>paused</b> by" in part and "<b>went on</b> by" in part and "<b>image set aside</b>" in part
+        assert "bad.dcm: seen" in part
+        assert 'aria-label="waiting for 30 s, then running for' in part
+    assert browser.get("/jobs/999/timeline").status_code == 404

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from cxrscreen import db, entries, jobs, local, queue, registry, worklist
+from cxrscreen import db, entries, jobs, local, queue, registry, timeline, worklist
 from cxrscreen.cli.common import (
     NOTICE,
     choose_model,
     err,
+    left_of,
     open_database,
     out,
     print_account,
@@ -97,10 +98,11 @@ def jobs_table(as_json: bool) -> None:
         out.print("No jobs yet. `cxrscreen screen FOLDER` makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "title"):
+    for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "outlook", "title"):
         table.add_column(column, justify="right" if column in ("id", "found", "scored") else "left")
     for state in states:
-        table.add_row(*(str(state[str(column.header)]) for column in table.columns))
+        told = {**state, "outlook": left_of(state)}
+        table.add_row(*(str(told[str(column.header)]) for column in table.columns))
     out.print(table, markup=False)
 
 
@@ -113,7 +115,7 @@ def jobs_table(as_json: bool) -> None:
 @click.option("--out", "target", type=click.Path(path_type=Path), help="Write its rows to F.csv or F.parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> None:
-    """Show a job, or change its state."""
+    """Show a job, its account, its outlook and what happened to it (times are UTC), or change its state."""
     open_database()
     with db.write() as session:
         jobs.get(session, job_id)
@@ -127,14 +129,22 @@ def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> 
         _check_target(target)
         _write_rows(job_id, target)
     with db.read() as session:
-        state = jobs.progress(session, jobs.get(session, job_id))
+        row = jobs.get(session, job_id)
+        state = jobs.progress(session, row)
+        past = timeline.events(session, row)
     if as_json:
-        click.echo(json.dumps(state, indent=2))
+        events = [{"at": e.at.isoformat(), "what": e.what, "actor": e.actor, "detail": e.detail} for e in past]
+        click.echo(json.dumps({**state, "events": events}, indent=2))
         return
     out.print(f"job {job_id}: {state['state']}, {state['title']}", markup=False)
     if state["error"]:
         out.print(str(state["error"]), style="red", markup=False)
     print_account(state)
+    if left := left_of(state):
+        out.print(f"{state['rate']:.1f} images a second, {left}", markup=False)
+    for event in past:
+        who = f" by {event.actor}" if event.actor else ""
+        out.print(f"  {event.at:%Y-%m-%d %H:%M:%S} {event.words}{who}  {event.detail}".rstrip(), markup=False)
 
 
 def _follow(job: Job, target: Path | None, as_json: bool) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, jobs, local, programs, registry, schema
+from cxrscreen import blobs, db, jobs, local, outlook, programs, registry, schema
 from cxrscreen.errors import NoModel, StackError, UsageError
 from cxrscreen.imaging import sentence
 from cxrscreen.settings import get_settings
@@ -104,12 +105,17 @@ def _served() -> bool:
     return local.is_running(settings) or bool(settings.redis_url)
 
 
+def left_of(state: dict[str, Any]) -> str:
+    """The outlook of a `jobs.progress` in words; empty where nobody can say."""
+    return outlook.said(state["seconds_left_low"], state["seconds_left_high"], state["seconds_left"])
+
+
 def _note(state: dict[str, object]) -> str:
     parts = []
     if state["rate"]:
         parts.append(f"{state['rate']:.1f}/s")
-    if state["seconds_left"] is not None:
-        parts.append(f"about {state['seconds_left']} s left")
+    if left := left_of(state):
+        parts.append(left)
     if state["state"] == JobState.PAUSED:
         parts.append("paused")
     return ", ".join(parts)

@@ -17,7 +17,11 @@ function show(told) {
   by("job-took").textContent = duration(told.seconds);
   by("job-listing").hidden = told.listed || !told.open;
   by("job-left-line").hidden = told.seconds_left === null;
-  if (told.seconds_left !== null) by("job-left").textContent = duration(told.seconds_left);
+  if (told.seconds_left !== null) {
+    by("job-left").textContent = duration(told.seconds_left);
+    by("job-left-low").textContent = duration(told.seconds_left_low);
+    by("job-left-high").textContent = duration(told.seconds_left_high);
+  }
   by("job-error").hidden = !told.error;
   by("job-error").textContent = told.error ?? "";
   showReasons(told);
@@ -53,6 +57,22 @@ function showButtons(told) {
   }
 }
 
+// The time line is drawn by the server; it is asked for again when something happened, and at times, as it grows.
+const GROWS = 15; // asks
+let known = "";
+let asks = 0;
+
+async function showPast(told) {
+  const happened = `${told.state} ${told.listed} ${told.failed} ${told.scored > 0}`;
+  asks += 1;
+  if (happened === known && asks % GROWS !== 0) return;
+  const answer = await fetch(by("past").dataset.url);
+  if (!answer.ok) return;
+  const drawn = new DOMParser().parseFromString(await answer.text(), "text/html");
+  by("timeline").replaceChildren(...drawn.body.childNodes);
+  known = happened;
+}
+
 async function ask() {
   if (document.hidden) return true;
   try {
@@ -64,6 +84,7 @@ async function ask() {
     if (!answer.ok) return true;
     const told = await answer.json();
     show(told);
+    await showPast(told);
     return told.open;
   } catch {
     return true; // the server may be starting again
