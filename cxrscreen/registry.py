@@ -237,11 +237,6 @@ def threshold(session: Session, version_id: int) -> float:
     return get_settings().default_threshold if point is None else point
 
 
-def set_threshold(session: Session, version: ModelVersion, value: float, user: User, note: str) -> None:
-    session.add(OperatingPoint(model_version_id=version.id, threshold=value, set_by=user.id, note=note))
-    audit.record(session, user, "model.threshold", f"model {version.id}", threshold=value, note=note)
-
-
 def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

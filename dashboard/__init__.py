@@ -21,6 +21,7 @@ from dashboard import (
     images,
     jobs,
     models,
+    operating,
     people,
     pixels,
     schedules,
@@ -35,7 +36,7 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(audit, auth, compare, drift, images, jobs, models, people),
+    *(audit, auth, compare, drift, images, jobs, models, operating, people),
     *(pixels, schedules, studies, system, tus, uploads, worklist),
 )
 

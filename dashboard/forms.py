@@ -35,8 +35,18 @@ def query_whole(name: str) -> int | None:
 
 def fraction(name: str) -> float:
     """A number from 0 to 1."""
+    return _fraction(name, request.form.get(name, ""))
+
+
+def query_fraction(name: str) -> float | None:
+    """The same from the address, or None where it is not asked for."""
+    value = request.args.get(name, "").strip()
+    return _fraction(name, value) if value else None
+
+
+def _fraction(name: str, written: str) -> float:
     try:
-        value = float(request.form.get(name, "").replace(",", "."))
+        value = float(written.replace(",", "."))
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:

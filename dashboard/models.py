@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, url_for
-from sqlalchemy import select
+from flask import Blueprint, redirect, render_template, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, drift, jobs, queue, registry
+from cxrscreen import db, drift, jobs, operating, queue, registry
 from cxrscreen.errors import NotFound
-from cxrscreen.tables import JobKind, ModelVersion, OperatingPoint, Role, User
-from dashboard import forms, identity
+from cxrscreen.tables import JobKind, ModelVersion, Role
+from dashboard import identity
 from dashboard.security import needs
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
@@ -46,12 +45,7 @@ def index() -> str:
 def show(version_id: int) -> str:
     with db.read() as session:
         version = get_version(session, version_id)
-        points = session.execute(
-            select(OperatingPoint, User.name)
-            .outerjoin(User, User.id == OperatingPoint.set_by)
-            .where(OperatingPoint.model_version_id == version_id)
-            .order_by(OperatingPoint.id.desc())
-        ).all()
+        points = operating.history(session, version_id)
         limit = registry.threshold(session, version_id)
     return render_template(
         "model.html",
@@ -61,17 +55,6 @@ def show(version_id: int) -> str:
         threshold=limit,
         figures=list(flat(version.record.get("figures") or {})),
     )
-
-
-@blueprint.post("/<id:version_id>/threshold")
-@needs(Role.ADMIN)
-def set_threshold(version_id: int) -> Response:
-    value, note = forms.fraction("threshold"), forms.text("note", most=500)
-    with db.write() as session:
-        version = get_version(session, version_id)
-        registry.set_threshold(session, version, value, identity.signed_in().row, note)
-    flash(f"The threshold of {version.name} is {value:g} now.", "good")
-    return redirect(url_for("models.show", version_id=version_id))
 
 
 @blueprint.post("/<id:version_id>/rescreen")

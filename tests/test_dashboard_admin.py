@@ -162,26 +162,6 @@ def test_a_drift_is_plotted_and_its_alert_stands_until_somebody_looked(site: Sit
     assert alert.seen_by == "operator" and alert.seen_at
 
 
-@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "inf", "", "much", "1e400"])
-def test_a_threshold_is_a_number_from_zero_to_one(site: Site, value: str) -> None:
-    browser = site.browser("admin")
-    assert browser.post(f"/models/{site.model_id}/threshold", {"threshold": value, "note": "x"}).status_code == 400
-    with db.read() as session:
-        assert registry.threshold(session, site.model_id) == 0.5
-
-
-def test_a_threshold_is_kept_with_who_and_why(site: Site) -> None:
-    browser = site.browser("admin")
-    url = f"/models/{site.model_id}/threshold"
-    assert browser.post(url, {"threshold": "0,35", "note": ""}).status_code == 400, "a reason is asked for"
-    assert browser.post(url, {"threshold": "0,35", "note": "fewer misses"}).status_code == 302
-    page = browser.page(f"/models/{site.model_id}")
-    assert '<b id="threshold-now">0.35</b>' in page and "fewer misses" in page
-    with db.read() as session:
-        event = session.query(AuditEvent).where(AuditEvent.action == "model.threshold").one()
-    assert (event.actor, event.detail["threshold"]) == ("admin", 0.35)
-
-
 def test_a_rescreen_is_a_job_of_that_version(site: Site, candidate: int) -> None:
     answer = site.browser("admin").post(f"/models/{candidate}/rescreen")
     with db.read() as session:

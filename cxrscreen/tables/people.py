@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cxrscreen.tables.base import Base, Key, now
@@ -49,7 +49,12 @@ class SavedFilter(Base):
 
 
 class AuditEvent(Base):
+    """What was done or looked at. Views are many: each way of asking for events has an index in their order."""
+
     __tablename__ = "audit_events"
+    __table_args__ = tuple(
+        Index(f"ix_audit_events_{name}_at_id", name, "at", "id") for name in ("actor", "action", "subject")
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now, index=True)

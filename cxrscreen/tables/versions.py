@@ -82,4 +82,6 @@ class OperatingPoint(Base):
     threshold: Mapped[float]
     set_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     set_at: Mapped[datetime] = mapped_column(default=now)
-    note: Mapped[str] = mapped_column(Text, default="")
+    note: Mapped[str] = mapped_column(Text, default="")  # the sign-off of a person, or where it came from
+    # What it meant when it was signed for, as `operating.figures` tells it; empty where nobody signed.
+    figures: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
