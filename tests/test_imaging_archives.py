@@ -116,6 +116,17 @@ def test_a_broken_header_in_the_middle_of_a_tar_is_noticed(tmp_path: Path) -> No
     assert entries(tmp_path, bytes(data)) == {"x/a": b"1", "x": Reason.ARCHIVE_DAMAGED}
 
 
+def test_what_stands_behind_the_end_mark_of_a_tar_is_told(tmp_path: Path) -> None:
+    whole = as_tar([("a", b"1"), ("b", b"2")])
+    blanked = whole[:1024] + bytes(512) + whole[1536:]
+    for data in (blanked, as_tar([("a", b"1")]) + as_tar([("b", b"2")])):
+        assert entries(tmp_path, data) == {"x/a": b"1", "x": Reason.ARCHIVE_DAMAGED}
+
+
+def test_a_folder_in_a_zip_is_none_when_it_has_bytes(tmp_path: Path) -> None:
+    assert entries(tmp_path, as_zip([("kept/", b"1"), ("empty/", b"")])) == {"x/kept": b"1"}
+
+
 def test_nested_archives_carry_their_names(tmp_path: Path) -> None:
     inner = as_tar([("deep.txt", b"d")], "w:gz")
     middle = as_zip([("inner.tgz", inner), ("m.txt", b"m")])

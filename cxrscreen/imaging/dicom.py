@@ -7,6 +7,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +19,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 
-from cxrscreen.imaging import codestream, colour, tags
+from cxrscreen.imaging import codestream, colour, complaints, jpegs, tags
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
@@ -46,6 +47,7 @@ DECODERS: dict[str, str] = {
     uid.HTJ2K: "pylibjpeg",
     uid.RLELossless: "pydicom",
 }
+GDCMS = {syntax for syntax, decoder in DECODERS.items() if decoder == "gdcm"}
 NATIVE = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -102,6 +104,8 @@ class DicomFile:
             for frame in generate_frames(pixels, number_of_frames=self.count, extended_offsets=self._offsets()):
                 if self.syntax != uid.RLELossless:
                     codestream.check(frame, self.rows, self.columns)
+                if DECODERS[self.syntax] == "pillow":
+                    jpegs.check(frame)
                 found += 1
         except Rejected:
             raise
@@ -120,8 +124,10 @@ class DicomFile:
         try:
             show = rendering(self.dataset, self.bits, self.photometric)
             pixels = iter_pixels(self.dataset, raw=False, decoding_plugin=DECODERS.get(self.syntax, ""))
-            for index, array in enumerate(pixels):
-                if index >= self.count:
+            for index in range(self.count):
+                with complaints.heeded() if self.syntax in GDCMS else nullcontext():
+                    array = next(pixels, None)
+                if array is None:
                     break
                 yield self._frame(index, array, show)
         except (Rejected, GeneratorExit):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from cxrscreen.imaging import codestream, colour, tones
+from cxrscreen.imaging import codestream, colour, jpegs, tones
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
@@ -23,6 +23,15 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 
 # Sizes are checked against limits of our own, with a reason.
@@ -89,8 +98,9 @@ class PictureFile:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
 
     def _frame(self, index: int, facts: Facts) -> Frame:
-        self.image.load()
-        image = self._upright()
+        image = self._decoded()
+        if (turn := _TURNS.get(self._orientation())) is not None:
+            image = image.transpose(turn)
         if image.mode in _WIDE:
             wide = _sixteen_bit(np.asarray(image))
             return Frame(index, self.count, facts, wide, tones.of_picture(wide))
@@ -121,10 +131,13 @@ class PictureFile:
         except Exception:
             return 1  # a broken EXIF block says nothing about the pixels
 
-    def _upright(self) -> Image.Image:
-        if self._orientation() == 1:
-            return self.image
-        return ImageOps.exif_transpose(self.image)
+    def _decoded(self) -> Image.Image:
+        if self.kind == "jpeg":
+            samples = jpegs.decode(self.data, self.image.mode, self.image.size)
+            if samples is not None:
+                return Image.fromarray(samples)
+        self.image.load()
+        return self.image
 
 
 def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:

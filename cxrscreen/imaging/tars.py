@@ -43,6 +43,10 @@ def contents(stream: IO[bytes] | Unpacked) -> Iterator[Found]:
     if source.last.strip(b"\0") or len(source.last) < BLOCK:
         # tarfile takes a missing end, or a header it cannot read, for the end.
         raise Cut(Reason.ARCHIVE_DAMAGED, "The tar ends without its end mark: it is cut short or damaged.")
+    while piece := stream.read(CHUNK):
+        if piece.strip(b"\0"):
+            # A header of zeros reads as the end mark; so does the end of the first of two tars in one file.
+            raise Cut(Reason.ARCHIVE_DAMAGED, "The tar goes on behind its end mark; what stands there was not read.")
 
 
 def _found(source: _Forward, member: tarfile.TarInfo) -> Found:

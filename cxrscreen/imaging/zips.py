@@ -48,8 +48,7 @@ def contents(stream: IO[bytes]) -> Iterator[Found]:
         yield from _salvage(stream)
         raise Cut(Reason.ARCHIVE_DAMAGED, "The zip's directory is missing: the archive is cut short.")
     for record in _records(stream, *end):
-        name = record.name.replace("\\", "/")  # some Windows writers use their own separator
-        if name.endswith("/") or record.mode & 0xF000 == _DIRECTORY:
+        if _is_folder(record):
             continue
         yield Found(
             name=record.name,
@@ -135,10 +134,16 @@ def _decode(name: bytes, flags: int) -> str:
         return name.decode("utf-8", "surrogateescape") if flags & _UTF8 else name.decode("cp437")
 
 
+def _is_folder(record: Record) -> bool:
+    """Whether a record stands for a folder; with bytes of its own it is a file, whatever it is called."""
+    name = record.name.replace("\\", "/")  # some Windows writers use their own separator
+    return record.size == 0 and (name.endswith("/") or record.mode & 0xF000 == _DIRECTORY)
+
+
 def _refusal(record: Record) -> Rejected | None:
     if record.flags & _ENCRYPTED:
         return Rejected(Reason.ARCHIVE_ENCRYPTED)
-    if record.mode & 0xF000 not in (0, _FILE):
+    if record.mode & 0xF000 not in (0, _FILE, _DIRECTORY):
         return Rejected(Reason.LINK)
     if record.method not in (0, 8, 12, 14):
         method = _METHODS.get(record.method, f"method {record.method}")
@@ -225,6 +230,6 @@ def _salvage(stream: IO[bytes]) -> Iterator[Found]:
         if flags & _SIZES_FOLLOW or end > total:
             return
         record = Record(_decode(rest[:name_length], flags), flags, method, crc, packed, size, at)
-        if not record.name.replace("\\", "/").endswith("/"):
+        if not _is_folder(record):
             yield Found(record.name, size, packed, _refusal(record), partial(_pieces, stream, record))
         at = end

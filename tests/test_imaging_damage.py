@@ -1,0 +1,105 @@
+"""Compressed pixels with a hole between intact markers: a refusal, not a score over grey blocks."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.encaps import generate_frames
+
+from cxrscreen.imaging import Reason, Rejected, complaints, jpegs, prepare, read
+from cxrscreen.imaging.phantoms import phantom
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+KINDS: dict[str, dict[str, object]] = {
+    "grey": {},
+    "progressive": {"progressive": True},
+    "colour": {"mode": "RGB"},
+    "four-colour": {"mode": "CMYK"},
+    "with restarts": {"restart_marker_blocks": 8},
+}
+
+
+@cache
+def _drawn(side: int) -> Image.Image:
+    return Image.fromarray(phantom("covid", 1, side))
+
+
+def _jpeg(mode: str = "L", side: int = 1024, **options: object) -> bytes:
+    buffer = BytesIO()
+    _drawn(side).convert(mode).save(buffer, "JPEG", **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _with_hole(data: bytes, start: int, length: int) -> bytes:
+    at = start + length // 3  # of a progressive file that is in the coarse scans; a finer one hardly shows
+    return data[:at] + b"\x5a" * 40 + data[at + 40 :]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hole_in_a_jpeg_is_noticed(kind: str) -> None:
+    data = _jpeg(**KINDS[kind])  # type: ignore[arg-type]
+    assert next(iter(prepare(data)))
+    with pytest.raises(Rejected) as refused:
+        list(prepare(_with_hole(data, 0, len(data))))
+    assert refused.value.reason == Reason.DAMAGED
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "RGB"}, {"mode": "RGB", "subsampling": 0}, {"progressive": True}])
+@pytest.mark.parametrize("side", [1500, 1031])
+def test_the_samples_are_those_that_pillow_gives(options: dict[str, object], side: int) -> None:
+    data = _jpeg(side=side, **options)  # type: ignore[arg-type]
+    for least in (None, 512):
+        image = Image.open(BytesIO(data))
+        if least:
+            image.draft(None, (least, least))
+        assert np.array_equal(read(data, max_side=least)[0].stored, np.asarray(image.convert("L")))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_exif_says(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    drawn = np.full((96, 160), 128, np.uint8)
+    drawn[:40, :60] = 255
+    buffer = BytesIO()
+    Image.fromarray(drawn).save(buffer, "JPEG", exif=exif, quality=95)
+    shown = read(buffer.getvalue())[0].display()
+    assert shown.shape == ((96, 160) if orientation < 5 else (160, 96))
+    bright = [shown[:20, :20], shown[:20, -20:], shown[-20:, -20:], shown[-20:, :20]]
+    corner = {1: 0, 2: 1, 3: 2, 4: 3, 5: 0, 6: 1, 7: 2, 8: 3}[orientation]
+    assert [bool(part.mean() > 200) for part in bright] == [index == corner for index in range(4)]
+
+
+def test_a_header_that_is_merely_odd_costs_no_picture() -> None:
+    data = bytearray(_jpeg())
+    data[data.index(b"JFIF\0") + 5] = 9  # a major revision that nobody has written yet
+    assert len(list(prepare(bytes(data)))) == 1
+    assert jpegs.decode(bytes(data), "L", (512, 512)) is None
+
+
+@pytest.mark.parametrize("name", ["JPEG-LL.dcm", "bad_sequence.dcm", "Fake_MONOHR1.dcm"])
+def test_a_hole_in_the_pixels_of_a_dicom_file_is_noticed(name: str, test_data: Path) -> None:
+    data = (test_data / "dicom" / name).read_bytes()
+    assert len(read(data)) == 1
+    (frame,) = generate_frames(pydicom.dcmread(BytesIO(data)).PixelData, number_of_frames=1)
+    with pytest.raises(Rejected) as refused:
+        read(_with_hole(data, data.index(frame[:64]), len(frame)))
+    assert refused.value.reason == Reason.DAMAGED
+
+
+def test_only_damage_is_kept_from_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with complaints.heeded():
+        os.write(2, b"something else\n")
+    assert capfd.readouterr().err == "something else\n"
+    with pytest.raises(Rejected, match="premature end"), complaints.heeded():
+        os.write(2, b"before\nCorrupt JPEG data: premature end of data segment\n")
+    assert capfd.readouterr().err == "before\n"
+    with pytest.raises(ValueError), complaints.heeded():
+        raise ValueError
