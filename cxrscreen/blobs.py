@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -22,10 +23,15 @@ from fsspec.implementations.local import LocalFileSystem
 from cxrscreen.settings import get_settings
 
 CHUNK = 1 << 20
+# The folders of a kind: the first two digits of the names in them.
+SHELVES = tuple(f"{number:02x}" for number in range(256))
 
 
 class StoreAway(OSError):
-    """The whole store is out of reach (a share that is not mounted), not one blob of it. It may come back."""
+    """The whole store is out of reach (a share that is not mounted, a service that answers 503), not one blob of it.
+
+    It may come back.
+    """
 
 
 class Blobs:
@@ -33,12 +39,14 @@ class Blobs:
 
     def __init__(self, url: str) -> None:
         self.fs: Any
-        self.fs, self.root = fsspec.url_to_fs(url)
+        # No listing is remembered: another process may have changed what it tells.
+        self.fs, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.in_use = False
 
-    def path(self, kind: str, sha256: str) -> str:
-        return f"{self.root}/{kind}/{sha256[:2]}/{sha256}"
+    def path(self, kind: str, name: str) -> str:
+        """Where a blob lies; a name that begins with a dot is what a writer has not finished yet."""
+        return f"{self.root}/{kind}/{name.lstrip('.')[:2]}/{name}"
 
     def require(self) -> None:
         """Raise StoreAway unless the store is there. Whoever has work has a model, and models are in the store.
@@ -57,7 +65,44 @@ class Blobs:
             return None
 
     def exists(self, kind: str, sha256: str) -> bool:
-        return bool(self.fs.exists(self.path(kind, sha256)))
+        with self._answering():
+            return bool(self.fs.exists(self.path(kind, sha256)))
+
+    def names(self, kind: str, shelf: str) -> Iterator[str]:
+        """The names of the files in one of SHELVES, in no order; those that begin with a dot are not whole yet."""
+        folder = f"{self.root}/{kind}/{shelf}"
+        try:
+            if self.local:
+                with os.scandir(folder) as found:
+                    yield from (entry.name for entry in found)
+                return
+            with self._answering():
+                listed = self.fs.ls(folder, detail=False)
+        except FileNotFoundError:
+            return
+        yield from (str(path).rsplit("/", 1)[-1] for path in listed)
+
+    def mark(self) -> str | None:
+        """The line in the store's file `database`; None where there is no such file."""
+        try:
+            with self._answering():
+                text: bytes = self.fs.cat_file(f"{self.root}/database")
+        except FileNotFoundError:
+            return None
+        return text.decode("ascii", "replace").strip()
+
+    def set_mark(self, text: str) -> None:
+        with self._answering():
+            self.fs.pipe_file(f"{self.root}/database", text.encode())
+
+    def modified(self, kind: str, name: str) -> datetime | None:
+        """When a file of the store was written; None where there is none."""
+        try:
+            with self._answering():
+                told: datetime = self.fs.modified(self.path(kind, name))
+        except FileNotFoundError:
+            return None
+        return told.replace(tzinfo=UTC) if told.tzinfo is None else told
 
     def put(self, kind: str, data: bytes, *, durable: bool = True, sha256: str = "") -> str:
         """Store bytes, answer their SHA-256, which a caller who knows it may hand over.
@@ -70,18 +115,21 @@ class Blobs:
             if not Path(path).exists():
                 with self._appearing(Path(path), durable) as file:
                     file.write(data)
-        elif not self.fs.exists(path):
-            self.fs.pipe_file(path, data)
+        else:
+            with self._answering():
+                if not self.fs.exists(path):
+                    self.fs.pipe_file(path, data)
         return sha256
 
     def put_file(self, kind: str, source: Path, sha256: str) -> None:
-        """Take over a whole file whose hash is known; on the store's own disk it is moved, not copied."""
+        """Take over a whole file whose hash is known; on the store's own disk it is moved, not copied.
+
+        What is there already is written over: it is young again, and the sweep leaves what is young.
+        """
         path = self.path(kind, sha256)
-        if self.fs.exists(path):
-            source.unlink()
-        elif self.local:
+        if self.local:
             target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room(target)
             try:
                 source.replace(target)
                 _sync_folder(target.parent)
@@ -91,7 +139,8 @@ class Blobs:
                         file.write(chunk)
                 source.unlink()
         else:
-            self.fs.put_file(str(source), path)
+            with self._answering():
+                self.fs.put_file(str(source), path)
             source.unlink()
 
     def get(self, kind: str, sha256: str) -> bytes:
@@ -99,12 +148,26 @@ class Blobs:
         path = self.path(kind, sha256)
         if self.local:
             return Path(path).read_bytes()
-        data: bytes = self.fs.cat_file(path)
+        with self._answering():
+            data: bytes = self.fs.cat_file(path)
         return data
 
-    def delete(self, kind: str, sha256: str) -> None:
-        if self.exists(kind, sha256):
-            self.fs.rm_file(self.path(kind, sha256))
+    def digest(self, kind: str, sha256: str) -> str:
+        """The hash that the bytes really have, read a piece at a time; FileNotFoundError where there are none."""
+        told = hashlib.sha256()
+        with self._answering(), self.fs.open(self.path(kind, sha256), "rb") as file:
+            while chunk := file.read(CHUNK):
+                told.update(chunk)
+        return told.hexdigest()
+
+    def delete(self, kind: str, name: str) -> None:
+        """Remove a blob, or what a killed writer left of one; nothing happens where there is none."""
+        path = self.path(kind, name)
+        if self.local:
+            Path(path).unlink(missing_ok=True)
+        elif self.exists(kind, name):
+            with self._answering():
+                self.fs.rm_file(path)
 
     @contextmanager
     def as_file(self, kind: str, sha256: str, cache: Path) -> Iterator[Path]:
@@ -116,10 +179,26 @@ class Blobs:
         cache.mkdir(parents=True, exist_ok=True)
         copy = cache / f"{sha256}.{secrets.token_hex(4)}"
         try:
-            self.fs.get_file(path, str(copy))
+            with self._answering():
+                self.fs.get_file(path, str(copy))
             yield copy
         finally:
             copy.unlink(missing_ok=True)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Whatever a store's service says but "there is no such blob" is about the service, and may pass.
+
+        Its libraries raise errors of many families, which are one to those who wait.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            if self.local:
+                raise
+            raise StoreAway(f"The store at {self.root} does not serve us: {type(error).__name__}: {error}") from error
 
     def _make_room(self, target: Path) -> None:
         if not self.in_use:

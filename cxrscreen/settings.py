@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     store_reserve_gb: float = Field(
         0.5, ge=0, description="an ingest waits while the disk of a local store has less room than this, in GB"
     )
+    orphan_hours: float = Field(
+        24.0,
+        ge=0,
+        description="what lies in the store for so many hours without a row that names it is removed; 0: never",
+    )
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
     torch_threads: int = Field(0, ge=0, description="threads of the network while it screens; 0: as many as serve best")

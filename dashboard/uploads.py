@@ -13,7 +13,7 @@ from flask import Blueprint, jsonify, redirect, render_template, request, url_fo
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from cxrscreen import blobs, db, jobs, queue, registry
+from cxrscreen import blobs, db, jobs, orphans, queue, registry
 from cxrscreen.errors import UsageError
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload, now
@@ -66,6 +66,8 @@ def begin(files: Sequence[Taken], key: str = "") -> int:
     labels = distinct([safe_name(file.name) for file in files])
     title = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
     store = blobs.store()
+    with db.write() as session:
+        orphans.pardon(session, (("uploads", file.sha256) for file in files), db.clock(session))
     for file in files:
         if file.path.exists() or not store.exists("uploads", file.sha256):
             store.put_file("uploads", file.path, file.sha256)

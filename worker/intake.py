@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, entries, jobs, queue, studies
+from cxrscreen import blobs, db, entries, jobs, orphans, queue, studies
 from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
@@ -110,7 +110,7 @@ class Slice:
     def commit(self) -> None:
         """Settle or queue every member, and wake the screening workers.
 
-        Raises SourceAway, StoreAway and what the database says; the slice is to be forgiven then.
+        Raises SourceAway, StoreAway, BlobGone and what the database says; the slice is to be forgiven then.
         """
         self._wait()
         self._expect_source([leaf.refused for leaf in self.leaves if leaf.refused])
@@ -161,6 +161,7 @@ class Slice:
         with db.write() as session:
             if not jobs.hold(session, self.job.id, self.worker):
                 raise stop.Stopped
+            self.began_at = db.clock(session)
             rows = session.scalars(
                 select(Entry).where(Entry.job_id == self.job.id, Entry.name.in_(members), Entry.frame == 0)
             ).all()
@@ -236,9 +237,13 @@ class Slice:
         for frame in leaf.frames:
             if frame.derivative is not None:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
-        if (leaf.derivatives or leaf.known) and self._path(leaf) is None:
+        if self._keeps(leaf):
             self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
         leaf.data = None
+
+    def _keeps(self, leaf: Leaf) -> bool:
+        """Its bytes are in the store, or have to be."""
+        return bool(leaf.derivatives or leaf.known) and self._path(leaf) is None
 
     def _path(self, leaf: Leaf) -> str | None:
         """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
@@ -260,12 +265,25 @@ class Slice:
                     row.status, row.duplicate_of = EntryStatus.DUPLICATE, leaf.twin
                 else:
                     accepted.append((leaf, row))
+            kept = [leaf for leaf, _ in accepted]
+            stored = [("originals", leaf.sha256) for leaf in kept if leaf.sha256 and self._keeps(leaf)]
+            stored += [("derivatives", name) for leaf in kept for name in leaf.derivatives.values()]
+            orphans.pardon(session, stored, self.began_at)
+            self._expect_known(session, kept)
             waiting = self._accept(session, accepted)
             session.flush()
             self._point_at_twins(session, leaves, rows)
             scored = self._scored_before(session, waiting) if any(leaf.known for leaf in leaves) else set()
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
+
+    def _expect_known(self, session: Session, leaves: list[Leaf]) -> None:
+        """What was known when the slice looked may be deleted by now; held, it stays until the commit."""
+        ids = [image.id for leaf in leaves for image in leaf.known]
+        if ids:
+            held = session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True, key_share=True))
+            if len(held.all()) < len(ids):
+                raise orphans.BlobGone("A picture was deleted while it came in again.")
 
     def _accept(self, session: Session, accepted: list[tuple[Leaf, Entry]]) -> list[int]:
         """Rows for the frames of accepted files; answers the entries that want a score."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from datetime import timedelta
 
 from sqlalchemy import delete, or_, select
@@ -11,11 +9,9 @@ from sqlalchemy import delete, or_, select
 from cxrscreen import batches, db, entries, jobs, queue, resumable
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobState, Worker
-
-log = logging.getLogger(__name__)
+from worker import tidy
 
 MOST = 200  # messages a sweep may add; the next one adds more
-STALE_UPLOAD_SECONDS = 24 * 3600
 FORGET_WORKER = timedelta(hours=1)
 
 
@@ -48,8 +44,8 @@ def run() -> None:
                 ids = entries.stranded(session, job_id)
                 entries.cut_batches(session, job_id, ids, get_settings().batch_size)
         session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
-    _clear_uploads()
     resumable.sweep()
+    tidy.run()
 
 
 def _top_up(task: str, due: list[int]) -> None:
@@ -57,16 +53,3 @@ def _top_up(task: str, due: list[int]) -> None:
     for identity in due[queue.length(task) :]:
         if not queue.submit(task, identity):
             return
-
-
-def _clear_uploads() -> None:
-    """Uploads that broke off long ago."""
-    folder = get_settings().upload_dir
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        try:
-            if path.is_file() and time.time() - path.stat().st_mtime > STALE_UPLOAD_SECONDS:
-                path.unlink()
-        except OSError as error:
-            log.warning("A stale upload stays: %s", error)

@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 import cxrscreen
-from cxrscreen.cli import archive, demo, evaluate, index, learn, manage, schedules, serve, study
+from cxrscreen.cli import archive, demo, evaluate, index, keeping, learn, manage, schedules, serve, study
 from cxrscreen.errors import CxrscreenError
 
 
@@ -29,6 +29,7 @@ for command in (
     archive.rescreen,
     archive.jobs_table,
     archive.job,
+    keeping.archive_group,
     index.index,
     learn.pretrain,
     learn.train,

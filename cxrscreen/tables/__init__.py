@@ -2,6 +2,7 @@
 
 from cxrscreen.tables.archive import Image, Result, Review, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, now
+from cxrscreen.tables.keeping import Condemned, StoreMark
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
 from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
 from cxrscreen.tables.words import (
@@ -16,7 +17,7 @@ from cxrscreen.tables.words import (
     Role,
     Verdict,
 )
-from cxrscreen.tables.work import Batch, Entry, Job, Night, Rejection, Schedule, Upload, Worker
+from cxrscreen.tables.work import Batch, Entry, Job, Night, Rejection, Schedule, Upload, WatchedFile, Worker
 
 __all__ = [
     "Activation",
@@ -26,6 +27,7 @@ __all__ = [
     "Base",
     "Batch",
     "BatchState",
+    "Condemned",
     "Drift",
     "Entry",
     "EntryStatus",
@@ -47,12 +49,14 @@ __all__ = [
     "SavedFilter",
     "Schedule",
     "SignInLink",
+    "StoreMark",
     "Study",
     "StudyResult",
     "Upload",
     "User",
     "UtcDateTime",
     "Verdict",
+    "WatchedFile",
     "Worker",
     "now",
 ]

@@ -60,7 +60,7 @@ class Image(Base):
     frames: Mapped[int] = mapped_column(default=1)  # of the file, those that were refused too
     name: Mapped[str] = mapped_column(Text)  # of the entry that brought it first
     path: Mapped[str | None] = mapped_column(Text)  # a file of a server folder that was not copied
-    derivative: Mapped[str] = mapped_column(String(64))  # SHA-256 of the small 8-bit picture in the store
+    derivative: Mapped[str] = mapped_column(String(64), index=True)  # SHA-256 of the small 8-bit picture in the store
     width: Mapped[int]
     height: Mapped[int]
     facts: Mapped[dict[str, Any]]  # modality, view, bits, photometric ...; nothing that names a person

@@ -19,8 +19,9 @@ class Upload(Base):
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     name: Mapped[str] = mapped_column(Text)  # as the person's machine called it
     size: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    removed_at: Mapped[datetime | None]  # from the store, with a study that came in it or by a setting
 
 
 class Schedule(Base):
@@ -41,6 +42,18 @@ class Schedule(Base):
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     armed_at: Mapped[datetime] = mapped_column(default=now)  # of the last change of its hours; earlier ones are none
+
+
+class WatchedFile(Base):
+    """A file of a watched folder that was taken, so that it is new only once. No name is kept, just hashes."""
+
+    __tablename__ = "watched_files"
+
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True)
+    folder: Mapped[str] = mapped_column(String(32), primary_key=True)  # of the folder the file lies in
+    file: Mapped[str] = mapped_column(String(32), primary_key=True)
+    stamp: Mapped[str] = mapped_column(String(80))  # size and time of change, or an object's tag; another is new
+    job_id: Mapped[int] = mapped_column(Key)  # that took it
 
 
 class Night(Base):

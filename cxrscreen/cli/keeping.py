@@ -1,0 +1,67 @@
+"""`archive`: is all there that should be, and only that; deleting a study."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import click
+
+from cxrscreen import belonging, blobs, inventory, orphans
+from cxrscreen.cli.common import open_database, out
+from cxrscreen.errors import Conflict
+from cxrscreen.inventory import Trouble
+
+SENTENCES = {
+    Trouble.MISSING: "named by a row, not in the store",
+    Trouble.DAMAGED: "bytes are not what the name says",
+    Trouble.ORPHAN: "no row names it; the sweep removes it in time",
+    Trouble.REMAINDER: "left by a writer that was killed; the sweep removes it in time",
+}
+
+
+@click.group("archive")
+def archive_group() -> None:
+    """Look after the store: check it, delete a study."""
+
+
+@archive_group.command()
+@click.option("--quick", is_flag=True, help="Do not read the blobs: look for what is missing or without a row only.")
+@click.option("--sweep", is_flag=True, help="Remove what has had no row for longer than CXRSCREEN_ORPHAN_HOURS.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(quick: bool, sweep: bool, as_json: bool) -> None:
+    """Hold the store against the database: hashes, what is missing, what no row names.
+
+    Exit status 1 where an original, an upload or a file of a folder is missing or damaged.
+    """
+    open_database()
+    store = blobs.store()
+    store.require()
+    count = inventory.Count()
+    lost = 0
+    troubles: Counter[Trouble] = Counter()
+    for finding in inventory.inspect(store, count, hashes=not quick):
+        troubles[finding.trouble] += 1
+        lost += not finding.harmless
+        if not as_json:
+            out.print(f"{finding.trouble.value}  {finding.kind}/{finding.name}", markup=False)
+    removed = _sweep(store) if sweep else 0
+    told = {trouble.value: troubles[trouble] for trouble in Trouble}
+    if as_json:
+        told_blobs = {"blobs": dict(count.blobs), "hashed": dict(count.hashed)}
+        click.echo(json.dumps({**told_blobs, **told, "lost": lost, "condemned_or_removed": removed}, indent=2))
+    else:
+        for kind, number in sorted(count.blobs.items()):
+            out.print(f"{number:>9,} {kind}, {count.hashed[kind]:,} hashed", markup=False)
+        for trouble in Trouble:
+            out.print(f"{troubles[trouble]:>9,} {trouble.value}: {SENTENCES[trouble]}", markup=False)
+        if sweep:
+            out.print(f"{removed:>9,} condemned or removed", markup=False)
+    raise click.exceptions.Exit(1 if lost else 0)
+
+
+def _sweep(store: blobs.Blobs) -> int:
+    if not belonging.is_ours(store):
+        raise Conflict("The store carries the mark of another database; nothing is removed from it.")
+    found = sum(orphans.search(store, kind, shelf, sure=True) for shelf in blobs.SHELVES for kind in orphans.NAMED)
+    return found + orphans.remove(store)

@@ -1,0 +1,44 @@
+"""What the sweep clears away: blobs without a row, what killed processes left half written, uploads that broke off."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from cxrscreen import belonging, blobs, orphans
+from cxrscreen.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+STALE_UPLOAD_SECONDS = 24 * 3600
+STALE_COPY_SECONDS = 7 * 24 * 3600
+COPY = "[0-9a-f]" * 64 + ".*"  # of a blob of a store that is no disk, while it is read
+
+
+def run(moment: float | None = None) -> None:
+    """One look: a shelf of the store for each kind (all of them take 256 looks), and the folders beside it."""
+    settings = get_settings()
+    _clear(settings.upload_dir, "*", STALE_UPLOAD_SECONDS)
+    _clear(settings.cache_dir, COPY, STALE_COPY_SECONDS)
+    store = blobs.store()
+    try:
+        store.require()
+        if not settings.orphan_hours or not belonging.is_ours(store):
+            return
+        turn = int((time.time() if moment is None else moment) / settings.sweep_seconds)
+        for kind in orphans.NAMED:
+            orphans.search(store, kind, blobs.SHELVES[turn % len(blobs.SHELVES)])
+        orphans.remove(store)
+    except OSError as error:
+        log.warning("The store is not swept just now: %s", error)
+
+
+def _clear(folder: Path, pattern: str, seconds: float) -> None:
+    """Files right in a folder that nobody has written to for so long."""
+    for path in folder.glob(pattern):
+        try:
+            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
+        except OSError as error:
+            log.warning("%s stays: %s", path.name, error)
