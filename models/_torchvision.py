@@ -8,7 +8,7 @@ defined. timm needs the import, and nothing here calls those two: so their schem
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -54,6 +54,7 @@ from torchvision.models import alexnet as torchvision_alexnet  # noqa: E402
 __all__ = [
     "ModelEmaV3",
     "group_parameters",
+    "jpeg_decoder",
     "register_model",
     "timm",
     "torchvision_alexnet",
@@ -65,3 +66,19 @@ def torchvision_alexnet_weights() -> Mapping[str, torch.Tensor]:
     """The published ImageNet weights, fetched once; raises OSError where they cannot be."""
     state: Mapping[str, torch.Tensor] = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
     return state
+
+
+def jpeg_decoder() -> Callable[[list[torch.Tensor], torch.device], list[torch.Tensor]]:
+    """Decodes JPEG files, each its bytes as uint8 [B] in host memory, to grey pictures [1, H, W] on a card, by nvJPEG.
+
+    Raises RuntimeError where torchvision was built without it.
+    """
+    if not operators_load():
+        raise RuntimeError("torchvision's operators do not load here")
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    def decode(files: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+        made: list[torch.Tensor] = decode_jpeg(files, mode=ImageReadMode.GRAY, device=device)
+        return made
+
+    return decode

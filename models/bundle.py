@@ -22,19 +22,18 @@ from safetensors import SafetensorError
 from cxrscreen.imaging import PREPROCESSING
 from models.compose import Composition
 from models.device import pick_device
-from models.engine import Engine, Pass, TorchEngine, choose
+from models.engine import Engine, TorchEngine, choose
 from models.errors import BundleError, OptionsInvalid
 from models.explain import has_map, pack, to_heat
 from models.images import Pixels, stack
 from models.likeness import Likeness
+from models.passes import Pass
 from models.transfer import Network, channels_last, glance_width
 
 __all__ = ["FORMAT", "BundleError", "Predictions", "Screener", "load", "save"]
 
 FORMAT = "cxrscreen-bundle/2"
 RECORD, WEIGHTS = "bundle.json", "model.safetensors"
-# Pictures in one forward pass.
-CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Screener:
         logit_parts = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
         glances: list[npt.NDArray[np.float32]] = []
         heat: list[bytes | None] = []
-        for chunk in torch.split(inputs, CHUNK) if len(inputs) else ():
+        for chunk in torch.split(inputs, self.engine.chunk) if len(inputs) else ():
             said, glance, evidence = self.engine(chunk)
             logit_parts.append(said)
             glances.append(glance)

@@ -19,62 +19,43 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
+from models.card import CardEngine, HalfPass
 from models.errors import OptionsInvalid
-from models.explain import local_evidence
-from models.images import normalise
-from models.transfer import Network
+from models.passes import Pass, Said
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
-# Logits [N, K], what the gate sees [N, G], and the local evidence [N, h, w] where the network has a map.
-Said = tuple[Floats, Floats, Floats | None]
-
-ENGINES = ("torch", "openvino")
+# On a processor; on a graphics card. `torch` is the reference of both.
+ENGINES = ("torch", "openvino", "card", "half")
 # How far the probabilities of a quicker engine may lie from PyTorch's on the probe; a thousandth of a display's step.
 AGREE = 1e-4
+# The same for 16 bits on a graphics card, whose 32 are TensorFloat's 19 already.
+AGREE_HALF = 5e-3
 PROBE = 16
+# Pictures handed over at once on a processor.
+CHUNK = 32
+TITLES = {"openvino": "OpenVINO", "card": "The graphics card's engine", "half": "The graphics card's 16-bit engine"}
 # Pictures in one request: a small piece stays in the processor's cache.
 PIECE = 8
 
 
 class Engine(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def chunk(self) -> int:
+        """Pictures that are worth handing over at once."""
+        ...
 
     def __call__(self, inputs: torch.Tensor) -> Said:
         """Of pictures uint8 [N, 1, S, S]."""
         ...
 
 
-class Pass(nn.Module):
-    """The whole way from uint8 pictures to numbers as one module, so that every engine computes the same thing."""
-
-    def __init__(
-        self,
-        network: Network,
-        mean: float,
-        std: float,
-        members: npt.NDArray[np.int64],
-        temperature: float,
-        mapped: bool,
-    ) -> None:
-        """`members` are the positive class's subclasses; `mapped` says whether the network has a map (explain)."""
-        super().__init__()
-        self.network = network
-        self.mean, self.std, self.members, self.temperature, self.mapped = mean, std, members, temperature, mapped
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features, pooled, glance = self.network.look(normalise(x, self.mean, self.std))
-        logits = self.network.head(pooled)
-        if not self.mapped:
-            return logits, glance
-        return logits, glance, local_evidence(features, self.network.head, self.members, self.temperature)
-
-
 class TorchEngine:
-    name = "torch"
+    name, chunk = "torch", CHUNK
 
     def __init__(self, whole: Pass) -> None:
         self.whole = whole.eval()
@@ -96,7 +77,7 @@ class OpenVinoEngine:
     threads in one stream, that is a quarter quicker, and decoding beside it is not held up by threads that spin.
     """
 
-    name = "openvino"
+    name, chunk = "openvino", CHUNK
 
     def __init__(self, whole: Pass, size: int, streams: int) -> None:
         # The front end is asked directly: `openvino.convert_model` reports its use over the network.
@@ -136,7 +117,7 @@ def choose(
 ) -> Engine:
     """The engine `wanted` ("auto": the quickest that agrees with PyTorch), for pictures of `size` pixels a side.
 
-    PyTorch runs on `threads`, OpenVINO on as many `streams`.
+    PyTorch runs on `threads`, OpenVINO on as many `streams`; a graphics card has engines of its own (models.card).
 
     `remember` is a JSON file of earlier measurements, looked up by `key` and what makes this machine. An engine that
     cannot be had or disagrees is passed over with a line in the log. Raises OptionsInvalid for a name not in ENGINES.
@@ -145,29 +126,61 @@ def choose(
         raise OptionsInvalid(f"There is no engine {wanted!r}; there are auto, {', '.join(ENGINES)}.")
     torch.set_num_threads(threads)
     reference = TorchEngine(whole)
-    if wanted == "torch" or reference.device.type != "cpu" or importlib.util.find_spec("openvino") is None:
+    here = _offered(whole, size, streams)
+    if wanted != "auto":
+        here = {name: make for name, make in here.items() if name == wanted}
+    if not here:
         return reference
-    machine = f"{key} {size} {threads} {streams} {platform.machine()} {os.cpu_count()} {torch.__version__}"
-    known = _read(remember).get(machine)
-    if wanted == "auto" and known and known["engine"] == "torch":
+    machine = f"{key} {size} {threads} {streams} {_machine(reference.device)} {os.cpu_count()} {torch.__version__}"
+    known = _read(remember).get(machine, {}).get("engine") if wanted == "auto" else None
+    if known == "torch":
         return reference
     probe = _probe(size)
-    try:
-        quick = OpenVinoEngine(whole, size, streams)
-        apart = _apart(reference(probe), quick(probe))
-        if apart > AGREE:
-            raise ArithmeticError(f"its probabilities lie up to {apart:.1e} from PyTorch's")
-    except Exception as error:  # another release, another processor, a layer it does not know
-        log.warning("OpenVINO is not used: %s", " ".join(str(error).split())[:300] or type(error).__name__)
-        return reference
-    if wanted == "openvino" or known:
-        return quick
-    engines: tuple[Engine, ...] = (reference, quick)
-    rates = {engine.name: _rate(engine, probe) for engine in engines}
-    chosen = max(engines, key=lambda engine: rates[engine.name])
+    said = reference(probe)
+    found: list[Engine] = [reference]
+    for name, (make, agree) in here.items():
+        if known in (None, name) and (engine := _agreeing(name, make, agree, said, probe)):
+            found.append(engine)
+    if wanted != "auto" or known or len(found) == 1:
+        return found[-1]
+    rates = {engine.name: _rate(engine, probe.repeat(engine.chunk // PROBE, 1, 1, 1)) for engine in found}
+    chosen = max(found, key=lambda engine: rates[engine.name])
     log.info("Images a second: %s; %s is used", rates, chosen.name)
     _write(remember, machine, {"engine": chosen.name, "images_a_second": rates})
     return chosen
+
+
+Offer = tuple[Callable[[], Engine], float]
+
+
+def _offered(whole: Pass, size: int, streams: int) -> dict[str, Offer]:
+    """What there is beside PyTorch for the device of `whole`, with how far its probabilities may lie apart."""
+    if next(whole.parameters()).device.type != "cpu":
+        return {
+            "card": (lambda: CardEngine(whole, size), AGREE_HALF),
+            "half": (lambda: CardEngine(HalfPass(whole), size), AGREE_HALF),
+        }
+    if importlib.util.find_spec("openvino") is None:
+        return {}
+    return {"openvino": (lambda: OpenVinoEngine(whole, size, streams), AGREE)}
+
+
+def _machine(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+
+
+def _agreeing(name: str, make: Callable[[], Engine], agree: float, said: Said, probe: torch.Tensor) -> Engine | None:
+    try:
+        engine = make()
+        apart = _apart(said, engine(probe))
+        if not apart <= agree:  # what is no number is not at most anything
+            raise ArithmeticError(f"its probabilities lie up to {apart:.1e} from PyTorch's")
+    except Exception as error:  # another release, another machine, a layer it does not know
+        log.warning(
+            "%s is not used: %s", TITLES.get(name, name), " ".join(str(error).split())[:300] or type(error).__name__
+        )
+        return None
+    return engine
 
 
 def _probe(size: int) -> torch.Tensor:

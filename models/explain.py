@@ -39,10 +39,12 @@ def local_evidence(
     logits = torch.einsum("nchw,kc->nkhw", features, head.weight) / temperature
     if head.bias is not None:
         logits = logits + head.bias[None, :, None, None] / temperature
-    # Lists of places, not a mask: what an engine traces must not depend on values.
+    # Places one by one, neither a mask nor an index: what an engine traces must not depend on values, and what a card
+    # captures must not copy from here.
     inside = [int(place) for place in members]
     outside = [place for place in range(head.out_features) if place not in inside]
-    return logits[:, inside].logsumexp(dim=1) - logits[:, outside].logsumexp(dim=1)
+    speaks_for, against = (torch.stack([logits[:, k] for k in ks], dim=1) for ks in (inside, outside))
+    return speaks_for.logsumexp(dim=1) - against.logsumexp(dim=1)
 
 
 @torch.no_grad()

@@ -12,18 +12,19 @@ import torch
 
 from models import engine
 from models.errors import OptionsInvalid
+from models.passes import Pass
 from models.transfer import Network
 
 SIZE = 64
 
 
 @pytest.fixture(scope="module", params=["regnetx_002", "mobilenetv3_small_050"])
-def whole(request: pytest.FixtureRequest) -> engine.Pass:
+def whole(request: pytest.FixtureRequest) -> Pass:
     """A network whose map is free, and one whose is not."""
     torch.manual_seed(1)
     network = Network(request.param, 5).eval()
     mapped = request.param.startswith("regnet")
-    return engine.Pass(network, 0.5, 0.25, np.array([1, 3]), 1.3, mapped)
+    return Pass(network, 0.5, 0.25, np.array([1, 3]), 1.3, mapped)
 
 
 def pictures(count: int) -> torch.Tensor:
@@ -32,7 +33,7 @@ def pictures(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 37])
-def test_openvino_says_what_pytorch_says(whole: engine.Pass, count: int) -> None:
+def test_openvino_says_what_pytorch_says(whole: Pass, count: int) -> None:
     pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
     inputs = pictures(count)
     one, other = engine.TorchEngine(whole)(inputs), engine.OpenVinoEngine(whole, SIZE, 2)(inputs)
@@ -44,15 +45,13 @@ def test_openvino_says_what_pytorch_says(whole: engine.Pass, count: int) -> None
             np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
 
 
-def test_an_answer_depends_on_its_picture_alone(whole: engine.Pass) -> None:
+def test_an_answer_depends_on_its_picture_alone(whole: Pass) -> None:
     chosen = engine.choose("auto", whole, SIZE, 1, 2)
     many, one = chosen(pictures(20)), chosen(pictures(20)[13:14])
     np.testing.assert_allclose(many[0][13], one[0][0], atol=1e-6)
 
 
-def test_the_choice_is_kept_and_measured_once(
-    whole: engine.Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_choice_is_kept_and_measured_once(whole: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
     remember = tmp_path / "cache" / "engines.json"
     chosen = engine.choose("auto", whole, SIZE, 1, 1, remember, "k")
@@ -70,7 +69,7 @@ def test_the_choice_is_kept_and_measured_once(
 
 
 def test_an_engine_that_disagrees_or_is_missing_is_passed_over(
-    whole: engine.Pass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    whole: Pass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
     monkeypatch.setattr(engine, "AGREE", -1.0)
@@ -85,6 +84,6 @@ def test_an_engine_that_disagrees_or_is_missing_is_passed_over(
     assert engine.choose("auto", whole, SIZE, 1, 1, damaged, "k").name in engine.ENGINES
 
 
-def test_a_name_that_is_no_engine(whole: engine.Pass) -> None:
-    with pytest.raises(OptionsInvalid, match="no engine 'tpu'; there are auto, torch, openvino"):
+def test_a_name_that_is_no_engine(whole: Pass) -> None:
+    with pytest.raises(OptionsInvalid, match="no engine 'tpu'; there are auto, torch, openvino, card, half"):
         engine.choose("tpu", whole, SIZE, 1, 1)

@@ -168,9 +168,9 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
     read = [decoders.submit(_input, image, screener.size) for image in work.images]
     answers: list[Answer] = []
     try:
-        for start in range(0, len(read), bundle.CHUNK):
+        for start in range(0, len(read), screener.engine.chunk):
             ready = []
-            chunk = slice(start, start + bundle.CHUNK)
+            chunk = slice(start, start + screener.engine.chunk)
             for image, future in zip(work.images[chunk], read[chunk], strict=True):
                 held = future.result()
                 if isinstance(held, Missing):
