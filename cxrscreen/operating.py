@@ -39,26 +39,32 @@ def weighed(session: Session, version_id: int, *thresholds: float) -> Scores:
 
 def figures(told: Scores, threshold: float) -> dict[str, Any]:
     """What a threshold means: the work, and the rates among reviewed studies with their intervals (Wilson)."""
-    studies, lately = told.all, told.lately
-    ill, well = studies.of(Verdict.CONFIRMED), studies.of(Verdict.DISMISSED)
-    found, wrong = (studies.over(threshold, said) for said in (Verdict.CONFIRMED, Verdict.DISMISSED))
+    return {
+        "studies": told.all.studies,
+        "flagged": told.all.flagged(threshold),
+        "open": told.all.over(threshold, None),
+        "nights": told.nights,
+        "per_night": told.lately.flagged(threshold) / told.nights if told.nights else None,
+        **rates(told.all, threshold),
+    }
+
+
+def rates(told: Tally, threshold: float) -> dict[str, Any]:
+    """Sensitivity, specificity and the share of confirmed ones among the flagged, of studies confirmed or dismissed."""
+    ill, well = told.of(Verdict.CONFIRMED), told.of(Verdict.DISMISSED)
+    found, wrong = (told.over(threshold, said) for said in (Verdict.CONFIRMED, Verdict.DISMISSED))
     return {
         "threshold": threshold,
-        "studies": studies.studies,
-        "flagged": studies.flagged(threshold),
-        "open": studies.over(threshold, None),
-        "nights": told.nights,
-        "per_night": lately.flagged(threshold) / told.nights if told.nights else None,
         "sensitivity": wilson(found, ill),
         "specificity": wilson(well - wrong, well),
         "ppv": wilson(found, found + wrong),
     }
 
 
-def read_below(told: Scores, threshold: float) -> int:
+def read_below(told: Tally, threshold: float) -> int:
     """How many studies under the threshold were confirmed or dismissed: all that speaks of what it misses."""
     decided = (Verdict.CONFIRMED, Verdict.DISMISSED)
-    return sum(told.all.of(said) - told.all.over(threshold, said) for said in decided)
+    return sum(told.of(said) - told.over(threshold, said) for said in decided)
 
 
 def newest(session: Session, version_id: int) -> OperatingPoint | None:

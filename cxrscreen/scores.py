@@ -6,6 +6,7 @@ Each is one aggregate over `study_results`, answered from an index; no row is br
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -119,3 +120,12 @@ def _below(session: Session, value: ColumnElement[Any]) -> ColumnElement[int]:
     if session.get_bind().dialect.name != "sqlite":
         value = func.floor(value)
     return cast(value, BigInteger)
+
+
+def bars(told: Tally, verdicts: Sequence[Verdict | None], count: int) -> list[int]:
+    """The studies of these verdicts in bars of equal width from 0 to 1."""
+    held = [0] * count
+    for verdict in verdicts:
+        for step, number in told.counts.get(verdict, {}).items():
+            held[min(step * count // STEPS, count - 1)] += number
+    return held

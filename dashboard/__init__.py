@@ -13,6 +13,7 @@ from cxrscreen.settings import get_settings
 from dashboard import (
     audit,
     auth,
+    charts,
     compare,
     drift,
     errors,
@@ -36,7 +37,7 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(audit, auth, compare, drift, images, jobs, models, operating, people),
+    *(audit, auth, charts, compare, drift, images, jobs, models, operating, people),
     *(pixels, schedules, studies, system, tus, uploads, worklist),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, operating, registry
+from cxrscreen import db, operating, registry, scores
 from cxrscreen.errors import NoModel
 from cxrscreen.scores import NIGHTS, STEPS, Tally
 from cxrscreen.tables import Role, Verdict
@@ -45,9 +45,9 @@ def show(version_id: int) -> str:
         version=version,
         now=operating.figures(told, limit),
         then=operating.figures(told, wanted),
-        below=operating.read_below(told, limit),
+        below=operating.read_below(told.all, limit),
         unsure=told.all.of(Verdict.UNSURE),
-        bars=plots.bars(_scores(told.all), axis="log"),
+        bars=plots.bars(scores.bars(told.all, (None, *Verdict), BARS), axis="log"),
         curve=_curve(told),
         span=NIGHTS,
         steps=STEPS,
@@ -67,15 +67,6 @@ def sign(version_id: int) -> Response:
         operating.sign(session, version, value, identity.signed_in().row, sign_off, seen)
     flash(f"The threshold of {version.name} is {value:g} now; the worklist follows at once.", "good")
     return redirect(url_for("operating.show", version_id=version_id))
-
-
-def _scores(told: Tally) -> list[int]:
-    """All studies by score, in BARS bars."""
-    bars = [0] * BARS
-    for steps in told.counts.values():
-        for step, number in steps.items():
-            bars[min(step * BARS // STEPS, BARS - 1)] += number
-    return bars
 
 
 def _curve(told: operating.Scores) -> dict[str, Any]:

@@ -40,6 +40,18 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Square(Frame):
+    """A plane whose sides are equally long, for two shares against each other."""
+
+    width: float = 270.0
+    height: float = 250.0
+
+    @property
+    def ticks(self) -> list[tuple[float, float]]:
+        return [(self.y(share / 4), share / 4) for share in range(5)]
+
+
+@dataclass(frozen=True)
 class Bar:
     x: float
     y: float

@@ -73,6 +73,25 @@ def test_a_threshold_is_weighed_and_signed_for(site: Site, opened: Opener, archi
         both_themes(page, "signed")
         with db.read() as session:
             assert registry.threshold(session, site.model_id) == 0.351
-        page.set_viewport_size({"width": 390, "height": 844})
-        keep(page, "weighing-whatif-phone")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        phone(page, "whatif")
+
+
+def test_the_charts_are_looked_at(site: Site, opened: Opener, archive: None) -> None:
+    with opened("/charts", expecting="404 (NOT FOUND)") as page:
+        for name in ("nights", "scores", "verdicts", "roc", "reliability", "subclasses"):
+            expect(page.locator(f"#{name}")).to_be_visible()
+        expect(page.locator("#roc")).to_contain_text("Area")
+        page.set_viewport_size({"width": 1366, "height": 1700})
+        both_themes(page, "charts")
+        page.emulate_media(color_scheme="dark", media="print")
+        keep(page, "weighing-charts-print")
+        page.emulate_media(color_scheme="light", media="screen")
+        page.locator("#roc summary").click()
+        expect(page.locator("#roc tbody tr")).to_have_count(10)
+        phone(page, "charts")
+
+
+def phone(page: Page, name: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    keep(page, f"weighing-{name}-phone")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
