@@ -6,18 +6,26 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import py7zr
 from PIL import Image
 from pydicom import dcmread, uid
 
 from cxrscreen.imaging.phantom_files import dicom_bytes, picture_bytes
 from cxrscreen.imaging.phantoms import phantom
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SIDE = 96
 # Larger ones cost the fuzzer its pace and hold the same headers.
@@ -85,6 +93,14 @@ def tarred(mode: str, kind: int = tarfile.PAX_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
+def sevened(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with py7zr.SevenZipFile(buffer, "w", **options) as archive:
+        for name, data in members():
+            archive.writestr(data, name)
+    return buffer.getvalue()
+
+
 @cache
 def _members() -> tuple[tuple[str, bytes], ...]:
     return (("a/x.png", picture("PNG")), ("b.dcm", dicom()), ("ю.txt", b"words " * 50))
@@ -105,6 +121,9 @@ ARCHIVES: dict[str, Make] = {
     "tar:gz": lambda: tarred("w:gz"),
     "tar:bz2": lambda: tarred("w:bz2"),
     "tar:xz": lambda: tarred("w:xz"),
+    "tar:zst": lambda: zstd.compress(tarred("w")),
+    "7z": sevened,
+    "7z-copied": lambda: sevened(filters=[{"id": py7zr.FILTER_COPY}]),
     "gz": lambda: gzip.compress(picture("PNG")),
     "bz2": lambda: bz2.compress(dicom()),
     "xz": lambda: lzma.compress(dicom()),

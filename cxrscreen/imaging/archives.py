@@ -12,10 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from cxrscreen.imaging import tars, zips
+from cxrscreen.imaging import sevens, tars, zips
 from cxrscreen.imaging.contents import Found
 from cxrscreen.imaging.names import Distinct, inside, tidy
-from cxrscreen.imaging.packing import CHUNK, FREE_BYTES, Cut, Unpacked
+from cxrscreen.imaging.packing import CHUNK, FREE_BYTES, PACKED, Cut, Unpacked
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 HEAD = 512
@@ -23,9 +23,11 @@ HEAD = 512
 FREE_MEMBER_BYTES = 1 << 20
 SPOOL_BYTES = 8 << 20
 
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
-_UNSUPPORTED = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR", b"\x28\xb5\x2f\xfd": "zstandard", b"MSCF": "CAB"}
-_ARCHIVE_NAMES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
+_UNSUPPORTED = {b"Rar!\x1a\x07": "RAR", b"MSCF": "CAB"}
+_ARCHIVE_NAMES = (
+    *(".zip", ".7z", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"),
+    *(".gz", ".bz2", ".xz", ".zst"),
+)
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,12 @@ def _contents(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Found]:
     stream.seek(0)
     if head.startswith(zips.MAGIC):
         return zips.contents(stream)
+    if head.startswith(sevens.MAGIC):
+        return sevens.contents(stream, limits.max_ratio)
     for magic, kind in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise Cut(Reason.ARCHIVE_UNSUPPORTED, f"{kind} archives are not read.")
-    for magic, kind in _PACKED.items():
+    for magic, kind in PACKED.items():
         if head.startswith(magic):
             unpacked = Unpacked(stream, kind, limits.max_ratio)
             start = unpacked.peek(HEAD)
@@ -157,7 +161,7 @@ def _contents(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Found]:
 
 
 def _single(unpacked: Unpacked, name: str) -> Found:
-    """The one file in a .gz, .bz2 or .xz that is no tar, named like it without the ending."""
+    """The one file in a .gz, .bz2, .xz or .zst that is no tar, named like it without the ending."""
     base = name.rsplit("/", 1)[-1]
     stem, _, ending = base.rpartition(".")
     inner = stem if stem and f".{ending.lower()}" in _ARCHIVE_NAMES else base
@@ -224,7 +228,7 @@ def _watched(found: Found, account: Account) -> Iterator[bytes]:
 def _is_archive(head: bytes) -> bool:
     if head[128:132] == b"DICM":
         return False
-    return head.startswith((*zips.MAGIC, *_PACKED, *_UNSUPPORTED)) or tars.is_tar(head)
+    return head.startswith((*zips.MAGIC, sevens.MAGIC, *PACKED, *_UNSUPPORTED)) or tars.is_tar(head)
 
 
 def _too_large(limits: Limits) -> Rejected:

@@ -169,6 +169,11 @@ class DicomFile:
             raise Rejected(Reason.DAMAGED, "The file ends after its header.")
         self.rows, self.columns = self._whole("Rows"), self._whole("Columns")
         if not self.rows and not self.columns and "PixelData" not in self.dataset:
+            meta = tags.text(self.dataset.file_meta, "MediaStorageSOPClassUID")
+            if meta == uid.MediaStorageDirectoryStorage or "DirectoryRecordSequence" in self.dataset:
+                raise Rejected(
+                    Reason.NO_IMAGE, "A medium's table of contents (DICOMDIR); its files count by themselves."
+                )
             kind = uid.UID(tags.text(self.dataset, "SOPClassUID") or "").name
             if "Image Storage" in kind:
                 raise Rejected(Reason.DAMAGED, "The file ends before its pixels.")

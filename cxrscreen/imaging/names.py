@@ -8,19 +8,25 @@ import re
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 MAX_BYTES = 1024  # PostgreSQL indexes no longer key than 2.7 KB, and the job's label stands in front
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff]")
+# Controls, line breaks, what turns the direction of writing (a name may show as another by it), bytes that are no text.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def tidy(name: str) -> str:
     """A name with every control and undecodable byte spelled out, and its middle left out where it is very long."""
-    name = _UNFIT.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", name)
+    name = _UNFIT.sub(_spelled, name)
     raw = name.encode()
     if len(raw) <= MAX_BYTES:
         return name
     digest = hashlib.sha256(raw).hexdigest()[:12]
     keep = MAX_BYTES // 2 - 16
     return f"{raw[:keep].decode(errors='ignore')}…{digest}…{raw[-keep:].decode(errors='ignore')}"
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}" if 0x2000 <= code < 0x2100 else f"\\x{code & 0xFF:02x}"
 
 
 def inside(name: str) -> str:

@@ -1,14 +1,20 @@
-"""Compressed streams, unpacked in bounded pieces by the standard library's decoders."""
+"""Compressed streams, unpacked in bounded pieces by the standard library's decoders; zstd's came with Python 3.14."""
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 CHUNK = 64 * 1024
 # Room for a decoder's dictionary; xz -9 asks for 64 MB.
@@ -45,12 +51,21 @@ def xz_decoder() -> Decoder:
     return lzma.LZMADecompressor(memlimit=2 * MAX_DICTIONARY)
 
 
+def zstd_decoder() -> Decoder:
+    # Above that window a frame is refused, as `zstd --long` has to be asked for on both sides.
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_DICTIONARY.bit_length() - 1})
+
+
 DECODERS: dict[str, Callable[[], Decoder]] = {
     "gzip": gzip_decoder,
     "bzip2": bz2.BZ2Decompressor,
     "xz": xz_decoder,
+    "zstandard": zstd_decoder,
 }
-ERRORS = (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
+# How such a file begins. Parallel compressors put skippable frames (RFC 8878, 3.1.2) in front of zstandard's own.
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+PACKED |= {bytes([0x50 + number, 0x2A, 0x4D, 0x18]): "zstandard" for number in range(16)}
+ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, EOFError, OSError, ValueError)
 
 
 def unpack(decoder: Decoder, read: Read, start: bytes = b"") -> Iterator[bytes]:
@@ -69,7 +84,7 @@ def unpack(decoder: Decoder, read: Read, start: bytes = b"") -> Iterator[bytes]:
 
 
 class Unpacked:
-    """A gzip, bzip2 or xz file read forward: what tarfile asks of a file, without ever going back.
+    """A gzip, bzip2, xz or zstandard file read forward: what tarfile asks of a file, without ever going back.
 
     Raises Cut where the file is damaged, or unpacks to more than `ratio` bytes for each packed one.
     """
@@ -77,6 +92,7 @@ class Unpacked:
     def __init__(self, stream: IO[bytes], kind: str, ratio: int) -> None:
         self._stream = stream
         self._kind = kind
+        self._magics = tuple(magic for magic, of in PACKED.items() if of == kind)
         self._ratio = ratio
         self._packed = 0
         self._position = 0
@@ -119,12 +135,19 @@ class Unpacked:
         """The pieces of all streams: such files may hold several, one after the other, with zeros between."""
         try:
             start = self._read(CHUNK)
-            magic = start[:2]
-            while start[:2] == magic:
+            while start.startswith(self._magics):
                 decoder = DECODERS[self._kind]()
                 yield from unpack(decoder, self._read, start)
-                start = decoder.unused_data.lstrip(b"\0") or self._read(CHUNK).lstrip(b"\0")
+                start = self._after(decoder.unused_data)
         except ERRORS as error:
             raise Cut(
                 Reason.ARCHIVE_DAMAGED, f"Its compressed data is damaged or cut short ({first_line(error)})."
             ) from error
+        if start:
+            raise Cut(Reason.ARCHIVE_DAMAGED, "It goes on behind its compressed data; what stands there was not read.")
+
+    def _after(self, start: bytes) -> bytes:
+        """What follows a stream, padding left out: enough of it to know another stream by; empty at the end."""
+        while len(start := start.lstrip(b"\0")) < 6 and (more := self._read(CHUNK)):
+            start += more
+        return start
