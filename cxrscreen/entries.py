@@ -28,6 +28,7 @@ from cxrscreen.tables import (
 )
 
 PAGE = 1000
+DELETED = "deleted: The study was deleted; the entry stays, so that the account does."
 
 
 def reject(
@@ -209,6 +210,8 @@ def _row(
             "flagged": result.score >= threshold,
         }
         row |= {f"p_{name}": value for name, value in class_probabilities(version.record, result).items()}
+    elif entry.status == EntryStatus.SCORED and entry.image_id is None:
+        row["reason"] = DELETED
     return row
 
 

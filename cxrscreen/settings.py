@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     store_reserve_gb: float = Field(
         0.5, ge=0, description="an ingest waits while the disk of a local store has less room than this, in GB"
     )
+    retention_days: int = Field(
+        0, ge=0, description="a study is deleted so many days after its last picture or verdict; 0: never"
+    )
     orphan_hours: float = Field(
         24.0,
         ge=0,

@@ -15,6 +15,7 @@ from dashboard import (
     auth,
     charts,
     compare,
+    deletion,
     drift,
     errors,
     filters,
@@ -37,7 +38,7 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(audit, auth, charts, compare, drift, images, jobs, models, operating, people),
+    *(audit, auth, charts, compare, deletion, drift, images, jobs, models, operating, people),
     *(pixels, schedules, studies, system, tus, uploads, worklist),
 )
 

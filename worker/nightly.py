@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
 
-from cxrscreen import blobs, db, drift, jobs, nights, queue, registry, schedules
+from cxrscreen import blobs, db, drift, jobs, nights, queue, registry, retention, schedules
 from cxrscreen.errors import CxrscreenError, NoModel
 from cxrscreen.tables import Job, JobState, ModelPolicy, ModelVersion, Night, NightState, Schedule
 
@@ -30,6 +30,7 @@ def run(moment: datetime | None = None) -> None:
             open_night(schedule, moment)
         except Exception:
             log.exception("The night of schedule %r was not opened", schedule.name)
+    retention.run(moment)
 
 
 def open_night(schedule: Schedule, moment: datetime) -> int | None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import click
 
-from cxrscreen import belonging, blobs, inventory, orphans
+from cxrscreen import belonging, blobs, db, deletion, inventory, orphans, studies
 from cxrscreen.cli.common import open_database, out
 from cxrscreen.errors import Conflict
 from cxrscreen.inventory import Trouble
@@ -58,6 +58,26 @@ def check(quick: bool, sweep: bool, as_json: bool) -> None:
         if sweep:
             out.print(f"{removed:>9,} condemned or removed", markup=False)
     raise click.exceptions.Exit(1 if lost else 0)
+
+
+@archive_group.command("delete")
+@click.argument("study_id", type=int, metavar="STUDY")
+@click.option("--why", default="", help="A reason, kept in the audit log.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(study_id: int, why: str, yes: bool) -> None:
+    """Delete a study: its pictures, results and verdicts, and the uploads it came in.
+
+    STUDY is the number at the end of the study page's address. Files of server folders stay where they are.
+    """
+    open_database()
+    with db.read() as session:
+        going = deletion.extent(session, studies.get(session, study_id))
+    text = f"{going.images} images, {going.results} results, {going.verdicts} verdicts, {len(going.uploads)} uploads"
+    if not yes:
+        click.confirm(f"Delete study {study_id} with {text}? This cannot be undone.", abort=True)
+    with db.write() as session:
+        deletion.delete_study(session, study_id, "command line", why.strip()[:500])
+    out.print(f"Study {study_id} is deleted, with {text}. A sweep removes its files from the store.", markup=False)
 
 
 def _sweep(store: blobs.Blobs) -> int:

@@ -139,7 +139,7 @@ class Entry(Base):
     frames: Mapped[int] = mapped_column(default=1)  # of the file
     status: Mapped[EntryStatus] = mapped_column(default=EntryStatus.WAITING)
     sha256: Mapped[str | None] = mapped_column(String(64))
-    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="SET NULL"))
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="SET NULL"), index=True)
     duplicate_of: Mapped[int | None] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"))
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batches.id"), index=True)
     attempts: Mapped[int] = mapped_column(default=0)  # times an ingest began to read it

@@ -33,6 +33,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_images_derivative"), "images", ["derivative"])
     op.create_index(op.f("ix_uploads_sha256"), "uploads", ["sha256"])
+    # What points at an image: a deletion must not read every entry and every study result to find none.
+    op.create_index(op.f("ix_entries_image_id"), "entries", ["image_id"])
+    op.create_index(op.f("ix_study_results_image_id"), "study_results", ["image_id"])
     with op.batch_alter_table("uploads") as uploads:
         uploads.add_column(sa.Column("removed_at", cxrscreen.tables.UtcDateTime(timezone=True), nullable=True))
     op.create_table(
@@ -57,6 +60,8 @@ def downgrade() -> None:
     op.drop_table("store_marks")
     with op.batch_alter_table("uploads") as uploads:
         uploads.drop_column("removed_at")
+    op.drop_index(op.f("ix_study_results_image_id"), table_name="study_results")
+    op.drop_index(op.f("ix_entries_image_id"), table_name="entries")
     op.drop_index(op.f("ix_uploads_sha256"), table_name="uploads")
     op.drop_index(op.f("ix_images_derivative"), table_name="images")
     op.drop_index(op.f("ix_condemned_found_at"), table_name="condemned")
