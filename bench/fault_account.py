@@ -56,7 +56,9 @@ class Sampler:
         job = session.get_one(Job, self.job_id)
         told = jobs.account(session, self.job_id)
         mine = Entry.job_id == self.job_id
-        rows = session.scalar(select(func.count()).select_from(Entry).where(mine)) or 0
+        ends = session.execute(select(Entry.status, func.count()).where(mine).group_by(Entry.status))
+        counted = {status.value: number for status, number in ends}
+        rows = sum(counted.values())
         unproved = session.scalar(
             select(func.count())
             .select_from(Entry)
@@ -65,6 +67,9 @@ class Sampler:
         )
         checks = {
             "the sum is not the number of entries": told.found != rows,
+            "the account is not what the entries say": any(
+                getattr(told, status.value) != counted.get(status.value, 0) for status in EntryStatus
+            ),
             "more entries than files": rows > self.files,
             "reasons and refusals differ": sum(told.reasons.values()) != told.rejected + told.failed,
             "scored without a result": bool(unproved),

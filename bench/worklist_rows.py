@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, imaging, users
+from cxrscreen import blobs, counts, db, imaging, users
 from cxrscreen.imaging import phantoms
 from cxrscreen.imaging.phantom_files import picture_bytes
 from cxrscreen.tables import (
@@ -127,6 +127,8 @@ def fill(studies: int) -> dict[str, int]:
             run(definition.encode())
         for table in ("studies", "images", "results"):
             run(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))".encode())
+        with db.write() as session:
+            counts.recount(session)  # the triggers were off
         run("VACUUM ANALYZE")
         run("CHECKPOINT")
     return known

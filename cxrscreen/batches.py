@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import db, entries, jobs, pace, studies
+from cxrscreen import db, entries, jobs, pace, studies, turns
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Image, Job, JobState, Result
 
 DEATHS_OF_ONE = 3  # a single image is quarantined after so many workers died with it
 CLAIM_TRIES = 8
+OPEN = (BatchState.WAITING, BatchState.LEASED)
 
 
 @dataclass(frozen=True)
@@ -41,33 +42,26 @@ class Answer:
 
 
 def claim(session: Session, worker: str) -> Work | None:
-    """Lease the most urgent batch that is due: never begun, or begun by a worker that let its lease run out.
+    """Lease a batch of the job whose turn it is: one that its worker let lapse, or else one that was never begun.
 
     A lapsed lease is a death. The batch is split in two, and a single image is set aside after its third, so that one
     deadly image costs at most log2(batch) + 5 deaths and condemns none of its neighbours.
     """
     for _ in range(CLAIM_TRIES):
         moment = db.clock(session)
-        due = or_(
-            Batch.state == BatchState.WAITING,
-            and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment),
+        found = next(
+            (batch_id for job_id in turns.screening(session, moment) if (batch_id := _first(session, job_id, moment))),
+            None,
         )
-        row = session.execute(
-            select(Batch.id, Batch.attempts)
-            .join(Job)
-            .where(due, Job.state == JobState.RUNNING, pace.free(moment))
-            .order_by(Job.priority.desc(), Batch.id)
-            .limit(1)
-            .with_for_update(of=Batch, skip_locked=True)
-        ).first()
-        if row is None:
+        if found is None:
             return None
         claimed = session.execute(
             update(Batch)
-            .where(Batch.id == row.id, due)
+            .where(Batch.id == found, or_(Batch.state == BatchState.WAITING, _lapsed(moment)))
             .values(
                 state=BatchState.LEASED,
                 worker=worker,
+                claimed_at=moment,
                 lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
                 attempts=Batch.attempts + 1,
             )
@@ -75,11 +69,30 @@ def claim(session: Session, worker: str) -> Work | None:
         ).first()
         if claimed is None:
             continue  # another worker was first
-        work = _open(session, row.id, claimed.job_id, deaths=claimed.attempts - 1)
+        work = _open(session, found, claimed.job_id, deaths=claimed.attempts - 1)
         if work is not None:
             pace.hold(session, work.job_id, len(work.images), moment)
             return work
     return None
+
+
+def _first(session: Session, job_id: int, moment: datetime) -> int | None:
+    """The batch of a job to claim; None where others are claiming them all. Each look is one step in an index."""
+    for due in (_lapsed(moment), Batch.state == BatchState.WAITING):
+        found = session.scalar(
+            select(Batch.id)
+            .where(Batch.job_id == job_id, due)
+            .order_by(Batch.job_id, Batch.state, Batch.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _lapsed(moment: datetime) -> ColumnElement[bool]:
+    return and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment)
 
 
 def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | None:
@@ -209,24 +222,13 @@ def rein_in(session: Session) -> None:
 
 
 def due(session: Session, limit: int) -> list[int]:
-    """Batches that a sweep should wake workers for."""
+    """Batches that a sweep should wake workers for, in no order: whose turn it is decides the claim."""
     moment = db.clock(session)
-    return list(
-        session.scalars(
-            select(Batch.id)
-            .join(Job)
-            .where(
-                Job.state == JobState.RUNNING,
-                pace.free(moment),
-                or_(
-                    Batch.state == BatchState.WAITING,
-                    and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment),
-                ),
-            )
-            .order_by(Job.priority.desc(), Batch.id)
-            .limit(limit)
-        )
-    )
+    found: list[int] = []
+    for which in (_lapsed(moment), Batch.state == BatchState.WAITING):
+        query = select(Batch.id).join(Job).where(which, Job.state == JobState.RUNNING, pace.free(moment))
+        found += session.scalars(query.limit(limit - len(found)))
+    return found
 
 
 def waiting_count(session: Session, job_id: int) -> int:
@@ -241,7 +243,7 @@ def waiting_count(session: Session, job_id: int) -> int:
 
 def any_open(session: Session, job_id: int) -> bool:
     """Whether a batch of the job waits or is under way."""
-    found = select(Batch.id).where(Batch.job_id == job_id, Batch.state != BatchState.DONE).limit(1)
+    found = select(Batch.id).where(Batch.job_id == job_id, Batch.state.in_(OPEN)).limit(1)
     return session.scalar(found) is not None
 
 
@@ -252,7 +254,7 @@ def open_count(session: Session) -> int:
             select(func.count())
             .select_from(Batch)
             .join(Job)
-            .where(Job.state == JobState.RUNNING, Batch.state != BatchState.DONE)
+            .where(Job.state == JobState.RUNNING, Batch.state.in_(OPEN))
         )
         or 0
     )

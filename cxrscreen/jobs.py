@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, exists, insert, literal, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit, db, outlook
+from cxrscreen import audit, counts, db, outlook
 from cxrscreen.errors import Conflict, NotFound, OutsideRoots, UsageError
-from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Job, JobKind, JobState, Rejection, User, UtcDateTime
 
@@ -24,7 +23,7 @@ from cxrscreen.tables import Entry, EntryStatus, Job, JobKind, JobState, Rejecti
 PRIORITY = {
     JobKind.UPLOAD: 7,
     JobKind.COMMAND: 7,
-    JobKind.FOLDER: 5,
+    JobKind.FOLDER: 7,
     JobKind.RESCREEN: 3,
     JobKind.NIGHTLY: 1,
 }
@@ -100,35 +99,28 @@ def latest(session: Session, limit: int = 50, before: int | None = None) -> list
 
 
 def account(session: Session, job_id: int) -> Account:
-    rows = session.execute(select(Entry.status, func.count()).where(Entry.job_id == job_id).group_by(Entry.status))
-    counts = {EntryStatus(status).value: number for status, number in rows}
-    reasons = session.execute(
-        select(Rejection.reason, func.count()).where(Rejection.job_id == job_id).group_by(Rejection.reason)
-    )
-    return Account(**counts, reasons={row.reason: row[1] for row in reasons})
+    return _account(counts.of(session, [job_id]), job_id)
 
 
 def accounts(session: Session, job_ids: Sequence[int]) -> dict[int, Account]:
     """The accounts of several jobs, without their reasons, in one query."""
-    rows = session.execute(
-        select(Entry.job_id, Entry.status, func.count())
-        .where(Entry.job_id.in_(job_ids))
-        .group_by(Entry.job_id, Entry.status)
-    )
-    counts: dict[int, dict[str, Any]] = {job_id: {} for job_id in job_ids}
-    for job_id, status, number in rows:
-        counts[job_id][EntryStatus(status).value] = number
-    return {job_id: Account(**told) for job_id, told in counts.items()}
+    kept = counts.of(session, job_ids, ["entries"])
+    return {job_id: _account(kept, job_id) for job_id in job_ids}
+
+
+def _account(kept: counts.Counts, job_id: int) -> Account:
+    told: dict[str, Any] = dict(kept.get((job_id, "entries"), {}))
+    return Account(**told, reasons=kept.get((job_id, "rejections"), {}))
 
 
 def progress(session: Session, job: Job) -> dict[str, Any]:
     """What a progress bar needs, as JSON: the account, the share settled, images a second, seconds left with bounds."""
-    counts = account(session, job.id)
+    told = account(session, job.id)
     moment = db.clock(session)
     ended = job.finished_at or moment
     took = (ended - job.started_at).total_seconds() if job.started_at else 0.0
-    rate = counts.settled / took if took > 0 else 0.0
-    left = outlook.left(session, job, counts.waiting, rate, moment)
+    rate = told.settled / took if took > 0 else 0.0
+    left = outlook.left(session, job, told.waiting, rate, moment)
     return {
         "id": job.id,
         "title": job.title,
@@ -136,15 +128,15 @@ def progress(session: Session, job: Job) -> dict[str, Any]:
         "state": job.state.value,
         "listed": job.listed,
         "error": job.error,
-        "found": counts.found,
-        "scored": counts.scored,
-        "rejected": counts.rejected,
-        "duplicate": counts.duplicate,
-        "failed": counts.failed,
-        "cancelled": counts.cancelled,
-        "waiting": counts.waiting,
-        "reasons": counts.reasons,
-        "share": counts.settled / counts.found if counts.found else (1.0 if job.finished_at else 0.0),
+        "found": told.found,
+        "scored": told.scored,
+        "rejected": told.rejected,
+        "duplicate": told.duplicate,
+        "failed": told.failed,
+        "cancelled": told.cancelled,
+        "waiting": told.waiting,
+        "reasons": told.reasons,
+        "share": told.settled / told.found if told.found else (1.0 if job.finished_at else 0.0),
         "rate": round(rate, 2),
         "seconds": round(took, 1),
         "seconds_left": None if left is None else round(left.likely),
@@ -174,65 +166,11 @@ def allowed_folder(path: str) -> Path:
 # ---- changes of state ------------------------------------------------------------------------------------------
 
 
-def claim(session: Session, job_id: int, worker: str) -> Job | None:
-    """Lease the ingest of a job; None where it is done, held by a living worker, paused or ended."""
-    moment = db.clock(session)
-    claimed = session.execute(
-        update(Job)
-        .where(
-            Job.id == job_id,
-            Job.listed.is_(False),
-            Job.state.in_((JobState.WAITING, JobState.RUNNING)),
-            or_(Job.lease_until.is_(None), Job.lease_until < moment),
-        )
-        .values(
-            state=JobState.RUNNING,
-            worker=worker,
-            lease_until=_lease_end(moment),
-            attempts=Job.attempts + 1,
-            started_at=func.coalesce(Job.started_at, moment),
-        )
-        .returning(Job.id)
-    ).scalar()
-    return get(session, claimed) if claimed is not None else None
-
-
-def hold(session: Session, job_id: int, worker: str, *, progressed: bool = False) -> bool:
-    """Renew the lease of an ingest. False: it was lost, paused or cancelled, and the caller must stop."""
-    values: dict[str, Any] = {"lease_until": _lease_end(db.clock(session))}
-    if progressed:
-        values["attempts"] = 1
-    return _set_held(session, job_id, worker, values)
-
-
-def release(session: Session, job_id: int, worker: str) -> None:
-    """Give the ingest back before its end (a warm shutdown, a pause), so that nobody waits for the lease to run out."""
-    session.execute(update(Job).where(Job.id == job_id, Job.worker == worker).values(lease_until=None, worker=None))
-
-
-def close_listing(session: Session, job_id: int, worker: str, error: str | None = None) -> None:
-    """Every entry of the sources is a row now. With an error nothing could be read: the job failed.
-
-    What was found once, never read, and is not in its source any more, has failed: nothing waits for ever.
-    """
-    moment = db.clock(session)
-    values: dict[str, Any] = {"listed": True, "lease_until": None, "worker": None}
-    if error:
-        values |= {"state": JobState.FAILED, "error": error, "finished_at": moment}
-    if _set_held(session, job_id, worker, values):
-        unread = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
-        if not error:
-            unread.append(Entry.image_id.is_(None))
-        _fail_entries(
-            session, unread, Reason.ORIGINAL_MISSING, error or "it left its source before it was read", moment
-        )
-    settle(session, job_id)
-
-
 def settle(session: Session, job_id: int) -> bool:
     """Close a job that is listed and waits for nothing more."""
     # Of two workers that end its last batches at once, the second waits here and then sees what the first wrote.
-    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    # Not FOR UPDATE: whoever counted entries of the job shares its key, and two that did would wait for each other.
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
     waits = exists().where(Entry.job_id == job_id, Entry.status == EntryStatus.WAITING)
     closed = session.execute(
         update(Job)
@@ -248,7 +186,7 @@ def fail(session: Session, job_id: int, error: str, reason: str) -> None:
     """End a job that cannot go on whatever is tried (its model is damaged): what waits has failed, with the reason."""
     moment = db.clock(session)
     waits = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
-    _fail_entries(session, waits, reason, error, moment)
+    fail_entries(session, waits, reason, error, moment)
     session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(OPEN))
@@ -256,9 +194,10 @@ def fail(session: Session, job_id: int, error: str, reason: str) -> None:
     )
 
 
-def _fail_entries(
+def fail_entries(
     session: Session, which: Sequence[ColumnElement[bool]], reason: str, detail: str, moment: datetime
 ) -> None:
+    """Say of all entries that meet the conditions that they failed, and why."""
     session.execute(
         insert(Rejection).from_select(
             ["entry_id", "job_id", "image_id", "reason", "detail", "created_at"],
@@ -318,18 +257,3 @@ def _change(
     if changed is None:
         raise Conflict(f"Job {job_id} is {get(session, job_id).state.value}; that is not possible now.")
     audit.record(session, actor, action, f"job {job_id}")
-
-
-def _lease_end(moment: datetime) -> datetime:
-    return moment + timedelta(seconds=get_settings().lease_seconds)
-
-
-def _set_held(session: Session, job_id: int, worker: str, values: dict[str, Any]) -> bool:
-    """Compare-and-set by the worker that holds a running job; False: it holds it no more, and nothing was changed."""
-    held = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.worker == worker, Job.state == JobState.RUNNING)
-        .values(**values)
-        .returning(Job.id)
-    ).scalar()
-    return held is not None

@@ -22,6 +22,6 @@ def hold(session: Session, job_id: int, images: int, moment: datetime) -> None:
     """Hold a job with a rate back after a claim of so many images; whoever claims has its batch's row."""
     job = session.get_one(Job, job_id)
     if job.rate:
-        session.refresh(job, ["held_until"], with_for_update=True)
+        session.refresh(job, ["held_until"], with_for_update={"key_share": True})
         since = max(job.held_until or moment, moment - CREDIT)
         job.held_until = since + timedelta(minutes=images / job.rate)

@@ -9,7 +9,7 @@ import pytest
 import seed
 from sqlalchemy import func, select
 
-from cxrscreen import audit, batches, db, entries, jobs, queue
+from cxrscreen import audit, batches, db, entries, ingests, jobs, queue
 from cxrscreen.batches import Answer
 from cxrscreen.errors import Conflict, NotFound, OutsideRoots, UsageError
 from cxrscreen.imaging.reasons import Reason
@@ -25,16 +25,16 @@ def new_job(kind: JobKind = JobKind.FOLDER) -> int:
 def test_one_worker_ingests_a_job(database: Settings) -> None:
     job_id = new_job()
     with db.write() as session:
-        assert jobs.claim(session, job_id, "one")
+        assert ingests.claim(session, job_id, "one")
     with db.write() as session:
-        assert jobs.claim(session, job_id, "two") is None
-        assert not jobs.hold(session, job_id, "two")
-        assert jobs.hold(session, job_id, "one")
-        jobs.release(session, job_id, "one")
+        assert ingests.claim(session, job_id, "two") is None
+        assert not ingests.hold(session, job_id, "two")
+        assert ingests.hold(session, job_id, "one")
+        ingests.release(session, job_id, "one")
     with db.write() as session:
-        again = jobs.claim(session, job_id, "two")
+        again = ingests.claim(session, job_id, "two")
         assert again and again.attempts == 2
-        jobs.close_listing(session, job_id, "two")
+        ingests.close_listing(session, job_id, "two")
     with db.read() as session:
         assert jobs.get(session, job_id).state == JobState.DONE
 
@@ -42,13 +42,13 @@ def test_one_worker_ingests_a_job(database: Settings) -> None:
 def test_a_paused_or_cancelled_job_is_not_held(database: Settings) -> None:
     job_id = new_job()
     with db.write() as session:
-        assert jobs.claim(session, job_id, "one")
+        assert ingests.claim(session, job_id, "one")
         jobs.pause(session, job_id, "a test")
-        assert not jobs.hold(session, job_id, "one")
+        assert not ingests.hold(session, job_id, "one")
         jobs.resume(session, job_id, "a test")
-        assert jobs.hold(session, job_id, "one")
+        assert ingests.hold(session, job_id, "one")
         jobs.cancel(session, job_id, "a test")
-        assert not jobs.hold(session, job_id, "one")
+        assert not ingests.hold(session, job_id, "one")
 
 
 @pytest.mark.parametrize("change", [jobs.pause, jobs.resume, jobs.cancel])

@@ -8,7 +8,7 @@ import pytest
 import seed
 from sqlalchemy import select, update
 
-from cxrscreen import batches, db, jobs, outlook, timeline
+from cxrscreen import batches, db, ingests, jobs, outlook, timeline
 from cxrscreen.batches import Answer
 from cxrscreen.settings import Settings
 from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, JobKind, now
@@ -80,10 +80,10 @@ def test_the_time_line_tells_deeds_steps_and_what_was_set_aside(database: Settin
     with db.write() as session:
         job = jobs.create(session, JobKind.FOLDER, "a night", seed.model(session).id)
     with db.write() as session:
-        jobs.claim(session, job.id, "w")
+        ingests.claim(session, job.id, "w")
         jobs.pause(session, job.id, "ann")
         jobs.resume(session, job.id, "ann")
-        jobs.close_listing(session, job.id, "w")
+        ingests.close_listing(session, job.id, "w")
     with db.read() as session:
         events = timeline.events(session, jobs.get(session, job.id))
     assert [event.what for event in events] == ["job.create", "job.start", "job.pause", "job.resume", "job.end"]

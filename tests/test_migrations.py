@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from cxrscreen import db, nights, registry, schedules, schema
 from cxrscreen.settings import Settings
@@ -81,3 +81,28 @@ def test_old_schedules_and_their_nights_are_carried_over_and_back(empty_database
             "2026-11-21",
         ]
         assert connection.execute(text("SELECT count(*) FROM entries")).scalar() == 1
+
+
+def triggers(connection: Connection) -> list[tuple[object, ...]]:
+    """The triggers of a database and what they run, as it tells them itself."""
+    if connection.dialect.name == "sqlite":
+        told = "SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+    else:
+        told = (
+            "SELECT pg_get_triggerdef(pg_trigger.oid), pg_get_functiondef(tgfoid) FROM pg_trigger "
+            "WHERE NOT tgisinternal ORDER BY tgname"
+        )
+    return [tuple(row) for row in connection.execute(text(told))]
+
+
+def test_the_triggers_of_the_revisions_are_those_of_the_tables(empty_database: Settings) -> None:
+    engine = db.get_engine()
+    schema.upgrade(engine)
+    with engine.connect() as connection:
+        upgraded = triggers(connection)
+    schema.downgrade(engine, "base")
+    with engine.connect() as connection:
+        assert triggers(connection) == []
+    Base.metadata.create_all(engine)
+    with engine.connect() as connection:
+        assert triggers(connection) == upgraded != []

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxrscreen import blobs, db, entries, jobs, queue
+from cxrscreen import blobs, db, entries, ingests, queue
 from cxrscreen.imaging import Limits, Member, walk
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
@@ -30,17 +30,21 @@ SLICE_BYTES = 32 << 20
 PAUSE_SECONDS = 5.0
 
 
-def run(job_id: int) -> None:
-    """Ingest one job as far as it can be; a no-op where it is done or another worker has it."""
+def run(_job_id: int) -> None:
+    """Ingest the job whose turn it is as far as it can be; a no-op where none is to be read.
+
+    The id only says that there is work, as it does for batches (docs/decisions/0001).
+    """
     me = runtime.name()
-    job = runtime.patiently(lambda: _claim(job_id, me))
+    job = runtime.patiently(lambda: _claim(me))
     if job is None:
         return
+    job_id = job.id
     runtime.INGESTING.doing = f"job {job_id}: reading its sources"
 
     def renew() -> bool:
         with db.write() as session:
-            return jobs.hold(session, job_id, me)
+            return ingests.hold(session, job_id, me)
 
     error = None
     try:
@@ -69,7 +73,7 @@ def run(job_id: int) -> None:
 
     def close() -> None:
         with db.write() as session:
-            jobs.close_listing(session, job_id, me, error)
+            ingests.close_listing(session, job_id, me, error)
 
     runtime.patiently(close)
 
@@ -78,21 +82,22 @@ class UploadLost(Exception):
     """The store is there, and the upload is not in it any more."""
 
 
-def _claim(job_id: int, me: str) -> Job | None:
+def _claim(me: str) -> Job | None:
     with db.write() as session:
-        return jobs.claim(session, job_id, me)
+        return ingests.claim_next(session, me)
 
 
 def _release(job_id: int, me: str) -> None:
     def release() -> None:
         with db.write() as session:
-            jobs.release(session, job_id, me)
+            ingests.release(session, job_id, me)
 
     runtime.patiently(release)
 
 
 def _list_sources(job: Job, me: str) -> None:
     blobs.store().require()
+    space = room.Room(job, me)
     with ExitStack() as stack, ThreadPoolExecutor(get_settings().decode_threads) as pool:
         for source in job.sources:
             path, referred = _open_source(source, stack)
@@ -100,10 +105,10 @@ def _list_sources(job: Job, me: str) -> None:
             cut = slices(_members(path, source["label"]))
             if job.attempts > 1:  # somebody died here: find out at which file
                 cut = (part for members in cut for part in intake.apart(job.id, members))
-            _take_in(intake.Slice(place, members) for members in cut)
+            _take_in((intake.Slice(place, members) for members in cut), space)
 
 
-def _take_in(cut: Iterable[intake.Slice]) -> None:
+def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
     """Slice after slice; the next one is read while this one is decoded and written. Suspects go alone."""
     under_way: list[intake.Slice] = []
 
@@ -118,7 +123,7 @@ def _take_in(cut: Iterable[intake.Slice]) -> None:
                 break
             if piece.suspect:
                 write_all()
-            room.wait(piece.place.job, piece.place.worker, first=write_all)
+            space.wait(first=write_all)
             under_way.append(piece)
             piece.begin()
             if len(under_way) > 1:

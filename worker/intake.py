@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, entries, jobs, orphans, queue, studies
+from cxrscreen import blobs, db, entries, ingests, orphans, queue, studies
 from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
@@ -159,7 +159,7 @@ class Slice:
         """Make every member a row that waits, before it is touched; pass by those that are settled."""
         members = {member.name: member for member in self.members}
         with db.write() as session:
-            if not jobs.hold(session, self.job.id, self.worker):
+            if not ingests.hold(session, self.job.id, self.worker):
                 raise stop.Stopped
             self.began_at = db.clock(session)
             rows = session.scalars(
@@ -251,7 +251,7 @@ class Slice:
 
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:
-            if not jobs.hold(session, self.job.id, self.worker, progressed=True):
+            if not ingests.hold(session, self.job.id, self.worker, progressed=True):
                 raise stop.Stopped
             found = session.scalars(select(Entry).where(Entry.id.in_([leaf.entry_id for leaf in leaves])))
             rows = {row.id: row for row in found}

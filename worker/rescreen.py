@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, cast, exists, func, insert, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from cxrscreen import db, entries, jobs, queue, registry
+from cxrscreen import db, entries, ingests, queue, registry
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, Rejection, Result, StudyResult
-from worker import runtime
+from worker import room, runtime
 from worker.stop import Stopped
 
 PAGE = 1000
@@ -19,11 +19,13 @@ PAGE = 1000
 
 def list_images(job: Job, me: str) -> None:
     """Make entries page by page, in the order of the images' ids; goes on after the last one listed."""
+    place = room.Room(job, me)
     while True:
+        place.wait()
         if runtime.stopping():
             raise Stopped
         with db.write() as session:
-            if not jobs.hold(session, job.id, me, progressed=True):
+            if not ingests.hold(session, job.id, me, progressed=True):
                 raise Stopped
             listed = _list_page(session, job)
             made = entries.cut_batches(session, job.id, listed, get_settings().batch_size)

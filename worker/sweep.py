@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select
 
-from cxrscreen import batches, db, entries, jobs, queue, resumable
+from cxrscreen import batches, db, entries, jobs, queue, resumable, turns
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobState, Worker
 from worker import tidy
@@ -21,18 +21,7 @@ def run() -> None:
         batches.rein_in(session)
     with db.read() as session:
         moment = db.clock(session)
-        unlisted = list(
-            session.scalars(
-                select(Job.id)
-                .where(
-                    Job.state.in_((JobState.WAITING, JobState.RUNNING)),
-                    Job.listed.is_(False),
-                    or_(Job.lease_until.is_(None), Job.lease_until < moment),
-                )
-                .order_by(Job.priority.desc(), Job.id)
-                .limit(MOST)
-            )
-        )
+        unlisted = turns.reading(session, moment, MOST)
         due = batches.due(session, MOST)
         listed = list(session.scalars(select(Job.id).where(Job.state == JobState.RUNNING, Job.listed.is_(True))))
     _top_up(queue.INGEST, unlisted)

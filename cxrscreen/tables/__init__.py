@@ -2,6 +2,7 @@
 
 from cxrscreen.tables.archive import Image, Result, Review, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, now
+from cxrscreen.tables.counts import JobCount
 from cxrscreen.tables.keeping import Condemned, StoreMark
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
 from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
@@ -33,6 +34,7 @@ __all__ = [
     "EntryStatus",
     "Image",
     "Job",
+    "JobCount",
     "JobKind",
     "JobState",
     "Key",

@@ -78,6 +78,7 @@ class Job(Base):
     __table_args__ = (
         UniqueConstraint("schedule_id", "window"),  # a second beat opens no second night
         Index("ix_jobs_state_priority", "state", "priority"),
+        Index("ix_jobs_finished_at", "finished_at"),
     )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
@@ -98,6 +99,7 @@ class Job(Base):
     error: Mapped[str | None] = mapped_column(Text)
     # The lease of the ingest; a screening batch has its own.
     lease_until: Mapped[datetime | None]
+    claimed_at: Mapped[datetime | None]  # when an ingest last took it
     worker: Mapped[str | None] = mapped_column(String(100))
     attempts: Mapped[int] = mapped_column(default=0)  # claims since the last progress
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -109,15 +111,21 @@ class Batch(Base):
     """The unit of work of a screening worker; a claim is a compare-and-set on (state, lease_until)."""
 
     __tablename__ = "batches"
-    __table_args__ = (Index("ix_batches_state_lease_until", "state", "lease_until"),)
+    __table_args__ = (
+        Index("ix_batches_state_lease_until", "state", "lease_until"),
+        Index("ix_batches_job_id_state_id", "job_id", "state", "id"),
+        Index("ix_batches_job_id_claimed_at", "job_id", "claimed_at"),
+        Index("ix_batches_job_id_finished_at", "job_id", "finished_at"),
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     state: Mapped[BatchState] = mapped_column(default=BatchState.WAITING)
     attempts: Mapped[int] = mapped_column(default=0)  # claims so far; only a death adds a second
     lease_until: Mapped[datetime | None]
     worker: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    claimed_at: Mapped[datetime | None]  # the last time; whose turn it is follows from it
     finished_at: Mapped[datetime | None]
 
 
