@@ -108,6 +108,12 @@ def lists(known: dict[str, int], studies: int) -> dict[str, Filters]:
         "rare subclass, last scored": Filters(subclass="covid-rare", state="all", sort="newest"),
         "one reader's": Filters(reader=known["reader"] + 3, state="all"),
         "one reader's, last scored": Filters(reader=known["reader"] + 3, state="all", sort="newest"),
+        "one reader's own cases": Filters(assigned=str(known["reader"] + 3)),
+        "one reader's own cases, last scored": Filters(assigned=str(known["reader"] + 3), sort="newest"),
+        "nobody's cases": Filters(assigned="nobody"),
+        "waiting for a second reader": Filters(state="waiting"),
+        "readers differ": Filters(state="disputed"),
+        "readers differ, last scored": Filters(state="disputed", sort="newest"),
         "a week": Filters(since=week, until=week + timedelta(days=6)),
         "a day, last scored": Filters(since=week, until=week, sort="newest"),
         "scores about the threshold": Filters(low=0.45, high=0.55, state="all"),
@@ -131,6 +137,7 @@ def measure_database(known: dict[str, int], studies: int, rounds: int) -> dict[s
     """Milliseconds of each kind of query: {list: {operation: p95}}."""
     drawn = random.Random(42)
     kinds: dict[str, dict[str, float]] = {}
+    viewer = known["reader"]
     for name, filters in lists(known, studies).items():
         version = filters.model or known["active"]
         of_list = (version, worklist_rows.THRESHOLD, filters)
@@ -138,10 +145,14 @@ def measure_database(known: dict[str, int], studies: int, rounds: int) -> dict[s
         with db.read() as session:
             places = [_place(session, version, number, filters) for number in numbers]
         operations: dict[str, Callable[[Any, int], Any]] = {
-            "first page": lambda session, _, a=of_list: worklist.page(session, *a, limit=51),
-            "inner page": lambda session, n, a=of_list, p=places: worklist.page(session, *a, after=p[n], limit=51),
-            "counts": lambda session, _, a=of_list: worklist.counts(session, *a),
-            "neighbours": lambda session, n, a=of_list, s=numbers: worklist.neighbours(session, *a[:2], s[n], a[2]),
+            "first page": lambda session, _, a=of_list: worklist.page(session, *a, limit=51, viewer=viewer),
+            "inner page": lambda session, n, a=of_list, p=places: worklist.page(
+                session, *a, after=p[n], limit=51, viewer=viewer
+            ),
+            "counts": lambda session, _, a=of_list: worklist.counts(session, *a, viewer=viewer),
+            "neighbours": lambda session, n, a=of_list, s=numbers: worklist.neighbours(
+                session, *a[:2], s[n], a[2], viewer=viewer
+            ),
         }
         kinds[name] = {title: _p95([_ms(ask, turn) for turn in range(rounds)]) for title, ask in operations.items()}
     job = known["whole"]

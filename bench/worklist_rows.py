@@ -81,11 +81,23 @@ FROM results WHERE model_version_id = %(active)s AND random() < CASE WHEN score 
 """
 STUDY_RESULTS = """
 INSERT INTO study_results (study_id, model_version_id, image_id, label, subclass, score, images, updated_at, verdict,
-                           reader_id, study_date)
+                           reader_id, study_date, draw, queue, assigned_id, first_reader_id, second_reader_id)
 SELECT s.id, r.model_version_id, r.image_id, r.label, r.subclass, r.score, 1, r.created_at, w.verdict, w.user_id,
-       s.study_date
-FROM results r JOIN studies s ON s.id = r.image_id LEFT JOIN reviews w ON w.study_id = s.id
+       s.study_date, d.draw, CASE WHEN d.draw IS NULL THEN r.score WHEN w.verdict IS NULL THEN 0.5 + d.place / 2
+                                  ELSE greatest(r.score, 0.5) END,
+       s.assigned_id, s.first_reader_id, s.second_reader_id
+FROM results r JOIN studies s ON s.id = r.image_id LEFT JOIN reviews w ON w.study_id = s.id,
+LATERAL (SELECT CASE WHEN r.score < 0.5 AND s.id %% 50 = 0 THEN 'sample'
+                     WHEN r.score >= 0.5 AND s.id %% 10 = 0 THEN 'masked' END AS draw,
+                (s.id * 7919 %% 1000) / 1000.0 AS place) d
 ORDER BY r.id
+"""
+# Every fifth study is somebody's; of the open ones every tenth was read once, and every hundredth twice, differently.
+PEOPLE = """
+UPDATE studies SET assigned_id = CASE WHEN id %% 5 = 0 THEN %(first)s + id / 5 %% 20 END,
+       first_reader_id = CASE WHEN id %% 10 = 1 THEN %(first)s + id / 10 %% 20 END,
+       second_reader_id = CASE WHEN id %% 100 = 1 THEN %(first)s + (id / 10 + 7) %% 20 END
+WHERE id %% 5 = 0 OR id %% 10 = 1
 """
 ENTRIES = """
 INSERT INTO entries (job_id, name, frame, frames, status, sha256, image_id, attempts)
@@ -104,6 +116,7 @@ def fill(studies: int) -> dict[str, int]:
         "active": known["active"],
         "versions": [known["retired"], known["active"], known["candidate"]],
         "readers": list(range(known["reader"], known["reader"] + READERS)),
+        "first": known["reader"],
     }
     with psycopg.connect(_plain_url(), autocommit=True) as connection:
         run = connection.execute
@@ -118,7 +131,7 @@ def fill(studies: int) -> dict[str, int]:
         ).fetchall()
         for name, _ in indexes:
             run(f'DROP INDEX "{name}"'.encode())
-        for statement in (STUDIES, IMAGES, RESULTS, REVIEWS, STUDY_RESULTS):
+        for statement in (STUDIES, IMAGES, RESULTS, REVIEWS, PEOPLE, STUDY_RESULTS):
             run(statement, numbers)
         spans = {"whole": (1, studies), "medium": (studies // 3, studies // 3 + studies // 50), "small": (100, 1100)}
         for name, (first, last) in spans.items():
@@ -140,7 +153,7 @@ def put_pictures(model_version_id: int, count: int, side: int = 2048) -> None:
     store = blobs.store()
     top = text(
         "SELECT image_id FROM study_results WHERE model_version_id = :v AND verdict IS NULL "
-        "ORDER BY score DESC, study_id DESC LIMIT :n"
+        "AND second_reader_id IS NULL ORDER BY queue DESC, study_id DESC LIMIT :n"
     ).bindparams(v=model_version_id, n=count)
     with db.write() as session:
         for number, image_id in enumerate(session.scalars(top).all()):

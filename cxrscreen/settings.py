@@ -80,6 +80,16 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", description="time zone of that schedule, an IANA name")
     default_threshold: float = Field(0.5, ge=0, le=1, description="operating point of a model that brings none")
 
+    second_readings: float = Field(
+        0.0, ge=0, le=1, description="share of the reading list that two people read, blind to one another"
+    )
+    sample_share: float = Field(
+        0.02, ge=0, le=1, description="share of the unflagged studies that stand blind in the reading list"
+    )
+    masked_share: float = Field(
+        0.1, ge=0, le=1, description="share of the flagged studies that are read without the model's answer, like those"
+    )
+
     deadly_sha256: str = Field("", description="test hook: a worker ends at once when it meets this image")
 
     @field_validator("allowed_roots", mode="before")

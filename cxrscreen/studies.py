@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit, db
+from cxrscreen import audit, blind, db, registry
 from cxrscreen.errors import Conflict, NotFound
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import (
@@ -23,11 +23,15 @@ from cxrscreen.tables import (
     StudyResult,
     User,
     Verdict,
+    Way,
     now,
 )
 
 if TYPE_CHECKING:
     from cxrscreen.imaging import Facts
+
+# What a study's row says of who reads it; copied to its results.
+OF_STUDY = ("assigned_id", "first_reader_id", "second_reader_id")
 
 
 def pseudonym(identifier: str) -> str:
@@ -99,7 +103,9 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
             # The worklist's copies; the lock above holds back whoever gives a verdict meanwhile.
             Review.verdict.label("verdict"),
             Review.user_id.label("reader_id"),
+            *(getattr(Study, name) for name in OF_STUDY),
             func.coalesce(Study.study_date, "").label("study_date"),
+            Study.key.label("key"),
         )
         .join(Image, Image.id == Result.image_id)
         .join(Study, Study.id == Image.study_id)
@@ -108,13 +114,30 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
         .subquery()
     )
     rows = [dict(row._mapping) for row in session.execute(select(scored).where(scored.c.place == 1))]
+    threshold = registry.threshold(session, model_version_id) if rows else 0.0
     for row in rows:
         del row["place"]
+        key, score = row.pop("key"), row["score"]
+        row["draw"] = blind.draw(key, score, threshold)
+        row["queue"] = blind.queue(key, score, threshold, row["draw"], read=row["verdict"] is not None)
         row["updated_at"] = now()
     if rows:
         insert = db.insert_for(session, StudyResult)
         fresh = {name: insert.excluded[name] for name in rows[0] if name not in ("study_id", "model_version_id")}
         session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
+
+
+def copy(session: Session, study: Study) -> None:
+    """Bring the worklist's copies up to the study's row and its current verdict; the caller holds the study's lock."""
+    session.flush()
+    current = current_review(session, study.id)
+    for row in session.scalars(select(StudyResult).where(StudyResult.study_id == study.id)):
+        row.verdict, row.reader_id = (current.verdict, current.user_id) if current else (None, None)
+        for name in OF_STUDY:
+            setattr(row, name, getattr(study, name))
+        limit = registry.threshold(session, row.model_version_id) if row.draw else 0.0
+        row.queue = blind.queue(study.key, row.score, limit, row.draw, read=current is not None)
+    session.flush()
 
 
 def get(session: Session, study_id: int) -> Study:
@@ -181,6 +204,11 @@ def review(
     comment: str,
     model_version_id: int | None,
     seen: int | None,
+    *,
+    way: Way = Way.SINGLE,
+    findings: Sequence[str] = (),
+    seconds: float | None = None,
+    hidden: bool = False,
 ) -> Review:
     """Write a verdict over the one the reader saw (`seen`, its id or None).
 
@@ -197,12 +225,15 @@ def review(
         model_version_id=model_version_id,
         verdict=verdict,
         comment=comment.strip(),
+        way=way,
+        findings=list(findings),
+        seconds=seconds,
+        blind=hidden,
+        replaces_id=before.id if before else None,
     )
     session.add(given)
-    session.flush()
-    copies = update(StudyResult).where(StudyResult.study_id == study.id)
-    session.execute(copies.values(verdict=verdict, reader_id=user.id))
-    audit.record(session, user, "study.review", f"study {study.id}", verdict=verdict.value)
+    copy(session, study)
+    audit.record(session, user, "study.review", f"study {study.id}", verdict=verdict.value, way=way.value)
     return given
 
 

@@ -8,19 +8,31 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Review, Study, StudyResult, User, Verdict
 from cxrscreen.worklist_filters import SORTS, STATES, Filters
-from cxrscreen.worklist_scope import Scope, in_state, scope
+from cxrscreen.worklist_scope import Scope, in_state, scope, state_of
 
-__all__ = ["STATES", "Count", "Filters", "Line", "counts", "cursor", "flagged_count", "neighbours", "page", "place"]
+__all__ = [
+    "STATES",
+    "Count",
+    "Filters",
+    "Line",
+    "counts",
+    "cursor",
+    "flagged_count",
+    "neighbours",
+    "page",
+    "place",
+    "standing_at",
+]
 
 # Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
 COUNTED = 10_000
 LOOKED_AT = 1_000
-COUNTED_STATES = {state: and_(*in_state(state)) for state in ("open", *(verdict.value for verdict in Verdict))}
+COUNTED_STATES = ("open", "waiting", "disputed", *(verdict.value for verdict in Verdict))
 Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
 
@@ -30,9 +42,16 @@ class Line:
 
     study: Study
     result: StudyResult
+    seen: int | None  # the review that stands
     verdict: Verdict | None
     reader: str | None
     reviewed_at: datetime | None
+    assigned: str | None  # whose case it is
+
+    @property
+    def hidden(self) -> bool:
+        """The model's answer is not to be shown yet."""
+        return self.result.draw is not None and self.result.verdict is None
 
 
 @dataclass(frozen=True)
@@ -57,20 +76,24 @@ def page(
     *,
     after: Place | None = None,
     limit: int = 50,
+    viewer: int | None = None,
+    bare: bool = False,
 ) -> list[Line]:
-    """The studies that match, a page at a time; `after` is the place of the last line seen."""
-    asked = scope(session, model_version_id, threshold, filters)
+    """The studies that match, a page at a time; `after` is the place of the last line seen. As to `bare` see Scope."""
+    asked = scope(session, model_version_id, threshold, filters, viewer=viewer, bare=bare)
     found = _ordered(asked, falling=SORTS[filters.sort].falling, beyond=after).limit(limit).subquery()
     order = SORTS[filters.sort]
-    key = getattr(found.c, order.column.key)
+    key = getattr(found.c, asked.key.key)
+    owner = aliased(User)
     # The order is found in an index first; the wide rows are fetched for one page alone.
     query = (
-        select(Study, StudyResult, Review.verdict, User.name, Review.created_at)
+        select(Study, StudyResult, Review.id, Review.verdict, User.name, Review.created_at, owner.name)
         .select_from(found)
         .join(StudyResult, _of_version(found.c.study_id, model_version_id))
         .join(Study, Study.id == StudyResult.study_id)
         .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
         .outerjoin(User, User.id == Review.user_id)
+        .outerjoin(owner, owner.id == StudyResult.assigned_id)
         .order_by(*((key.desc(), found.c.study_id.desc()) if order.falling else (key, found.c.study_id)))
     )
     return [Line(*row) for row in session.execute(query)]
@@ -102,29 +125,33 @@ def cursor(text: str, filters: Filters) -> Place | None:
     return value, int(study_id)
 
 
-def counts(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> dict[str, Count]:
+def counts(
+    session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN, *, viewer: int | None = None
+) -> dict[str, Count]:
     """How many studies each state of the list holds under the other filters; counting stops where it gets dear."""
-    asked = scope(session, model_version_id, threshold, filters)
+    asked = scope(session, model_version_id, threshold, filters, viewer=viewer)
     told: dict[str, Count] = dict.fromkeys(COUNTED_STATES, Count(0))
     if asked.broad:
         told |= _counted_among(session, asked)
     else:
         # One walk settles it where few match; else each state is counted by itself, up to the same length.
-        rows = select(StudyResult.verdict).where(*asked.conditions(state=False)).limit(COUNTED + 1).subquery()
-        grouped = session.execute(select(rows.c.verdict, func.count()).group_by(rows.c.verdict)).all()
+        state = state_of(viewer).label("state")
+        rows = select(state).where(*asked.conditions(state=False)).limit(COUNTED + 1).subquery()
+        grouped = session.execute(select(rows.c.state, func.count()).group_by(rows.c.state)).all()
         if sum(number for _, number in grouped) <= COUNTED:
-            told |= {_state_of(verdict): Count(number) for verdict, number in grouped}
+            told |= {state: Count(number) for state, number in grouped}
         else:
             told |= _counted_apart(session, asked)
     told["reviewed"] = told["confirmed"] + told["dismissed"] + told["unsure"]
-    told["all"] = told["open"] + told["reviewed"]
+    told["all"] = told["open"] + told["waiting"] + told["disputed"] + told["reviewed"]
     return {state: told[state] for state in STATES}
 
 
 def _counted_apart(session: Session, asked: Scope) -> dict[str, Count]:
     parts = []
-    for state, condition in COUNTED_STATES.items():
-        rows = select(literal(1)).where(*asked.conditions(state=False), condition).limit(COUNTED + 1).subquery()
+    for state in COUNTED_STATES:
+        conditions = (*asked.conditions(state=False), *in_state(state, asked.viewer))
+        rows = select(literal(1)).where(*conditions).limit(COUNTED + 1).subquery()
         parts.append(select(literal(state), func.count().label("number")).select_from(rows))
     counted = session.execute(union_all(*parts))
     return {state: Count(min(number, COUNTED), number > COUNTED) for state, number in counted}
@@ -133,31 +160,44 @@ def _counted_apart(session: Session, asked: Scope) -> dict[str, Count]:
 def _counted_among(session: Session, asked: Scope) -> dict[str, Count]:
     """The same where each candidate has to be looked at: so many of each state, and what they hold is the least."""
     parts = []
-    for state, condition in COUNTED_STATES.items():
-        query = select(and_(*asked.broad).label("hit")).where(*asked.conditions(state=False, broad=False), condition)
+    for state in COUNTED_STATES:
+        conditions = (*asked.conditions(state=False, broad=False), *in_state(state, asked.viewer))
+        query = select(and_(*asked.broad).label("hit")).where(*conditions)
         rows = query.limit(LOOKED_AT).subquery()
         number, seen = func.count().filter(rows.c.hit), func.count()
         parts.append(select(literal(state), number.label("number"), seen.label("seen")).select_from(rows))
     return {state: Count(number, seen == LOOKED_AT) for state, number, seen in session.execute(union_all(*parts))}
 
 
-def _state_of(verdict: Verdict | None) -> str:
-    return verdict.value if verdict else "open"
-
-
 def flagged_count(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> int:
-    """How many match, however many they are: for reports, not for pages."""
-    asked = scope(session, model_version_id, threshold, filters)
+    """How many reach the threshold and match, however many they are: for reports, not for pages."""
+    asked = scope(session, model_version_id, threshold, filters, bare=True)
     return session.scalar(select(func.count()).select_from(StudyResult).where(*asked.conditions())) or 0
 
 
+def standing_at(session: Session, model_version_id: int, study_id: int, filters: Filters) -> Any:
+    """The value that the list sorts a study by; None where it has no result. A verdict can change it."""
+    return session.scalar(select(SORTS[filters.sort].column).where(_of_version(study_id, model_version_id)))
+
+
 def neighbours(
-    session: Session, model_version_id: int, threshold: float, study_id: int, filters: Filters = PLAIN
+    session: Session,
+    model_version_id: int,
+    threshold: float,
+    study_id: int,
+    filters: Filters = PLAIN,
+    *,
+    viewer: int | None = None,
+    here: Any = None,
 ) -> tuple[int | None, int | None]:
-    """The study before and the study after one in the order of the list, whether it stands there itself or not."""
-    asked = scope(session, model_version_id, threshold, filters)
+    """The study before and the study after one in the order of the list, whether it stands there itself or not.
+
+    `here` is where it stood when it was opened, from `standing_at`; without it, where it stands now.
+    """
+    asked = scope(session, model_version_id, threshold, filters, viewer=viewer)
     order = SORTS[filters.sort]
-    here = session.scalar(select(order.column).where(_of_version(study_id, model_version_id)))
+    if here is None:
+        here = standing_at(session, model_version_id, study_id, filters)
     beyond = None if here is None else (here, study_id)
     found = []
     for falling in (not order.falling, order.falling):
@@ -171,7 +211,7 @@ def _of_version(study_id: ColumnElement[int] | int, model_version_id: int) -> Co
 
 
 def _ordered(asked: Scope, *, falling: bool, beyond: Place | None) -> Any:
-    column = SORTS[asked.filters.sort].column
+    column = asked.key
     query = select(StudyResult.study_id, column).where(*asked.conditions())
     low, high = asked.bounds()
     if (

@@ -13,7 +13,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import StudyResult
 
-STATES = ("open", "confirmed", "dismissed", "unsure", "reviewed", "all")
+# "waiting" are studies that the asking person has read blind and that are not settled yet; "disputed" those where two
+# others differ.
+STATES = ("open", "waiting", "disputed", "confirmed", "dismissed", "unsure", "reviewed", "all")
+ASSIGNED = ("me", "nobody")  # or a person's number
 SIZES = (25, 50, 100, 200)
 SEARCH_LENGTH = 80
 
@@ -28,8 +31,8 @@ class Sort:
 
 
 SORTS = {
-    "score": Sort(StudyResult.score, True, float),
-    "score-up": Sort(StudyResult.score, False, float),
+    "score": Sort(StudyResult.queue, True, float),
+    "score-up": Sort(StudyResult.queue, False, float),
     "newest": Sort(StudyResult.updated_at, True, datetime),
     "oldest": Sort(StudyResult.updated_at, False, datetime),
     "study-newest": Sort(StudyResult.study_date, True, str),
@@ -49,6 +52,7 @@ class Filters:
     label: str = ""
     subclass: str = ""
     reader: int | None = None
+    assigned: str = ""
     since: date | None = None
     until: date | None = None
     low: float | None = None
@@ -65,6 +69,12 @@ class Filters:
             for one in fields(self)
             if (value := getattr(self, one.name)) != one.default
         }
+
+    @property
+    def asks_model(self) -> bool:
+        """Something is asked of the model's answers, so that a match would tell what a hidden case keeps back."""
+        bounded = self.low is not None or self.high is not None
+        return bool(self.label or self.subclass or bounded or self.model is not None)
 
     @property
     def narrowed(self) -> bool:
@@ -97,6 +107,7 @@ def read(asked: Mapping[str, str]) -> Filters:
         label=said("class"),
         subclass=said("subclass"),
         reader=_whole("reader", said("reader")),
+        assigned=_person("assigned", said("assigned")),
         since=_day("from", said("from")),
         until=_day("to", said("to")),
         low=_score("low", said("low")),
@@ -120,6 +131,10 @@ def _whole(name: str, text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise UsageError(f"{text!r} is no number of a {name}.")
     return int(text)
+
+
+def _person(name: str, text: str) -> str:
+    return text if text in ("", *ASSIGNED) else str(_whole(name, text))
 
 
 def _day(name: str, text: str) -> date | None:

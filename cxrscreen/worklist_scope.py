@@ -6,13 +6,28 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, UnaryExpression, any_, func, or_, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    String,
+    UnaryExpression,
+    any_,
+    case,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.operators import custom_op
 
+from cxrscreen import blind
 from cxrscreen.tables import Entry, Image, Study, StudyResult, Verdict
-from cxrscreen.worklist_filters import Filters
+from cxrscreen.worklist_filters import SORTS, Filters
 
 # A search that finds no more than this, and a job that holds no more, are looked up study by study; of more, a walk
 # along the list meets a page's worth soon.
@@ -25,6 +40,8 @@ class Scope:
     """Filters of one model version, ready to be asked.
 
     `few` name the only studies that can match, to be looked up by their numbers; `broad` are asked study by study.
+    `viewer` is who asks: what he has read himself is not open to him. `bare` is for reports: scores as they are, and no
+    study but those that reach the threshold.
     """
 
     filters: Filters
@@ -32,6 +49,14 @@ class Scope:
     threshold: float
     few: tuple[ColumnElement[bool], ...] = ()
     broad: tuple[ColumnElement[bool], ...] = ()
+    viewer: int | None = None
+    bare: bool = False
+
+    @property
+    def key(self) -> InstrumentedAttribute[Any]:
+        """The column that the list is sorted by."""
+        column = SORTS[self.filters.sort].column
+        return StudyResult.score if self.bare and column is StudyResult.queue else column
 
     @property
     def low(self) -> float:
@@ -50,7 +75,15 @@ class Scope:
     def conditions(self, *, state: bool = True, broad: bool = True) -> list[ColumnElement[bool]]:
         asked = self.filters
         found: list[ColumnElement[bool]] = [StudyResult.model_version_id == self.model_version_id]
-        found.append(StudyResult.score >= self.low)
+        stands = StudyResult.score if self.bare else StudyResult.queue
+        found.append(stands >= self.low)
+        if asked.high is not None:
+            found.append(stands <= asked.high)
+        if asked.asks_model and not self.bare:
+            found.append(not_(blind.hidden()))
+        if asked.low is not None or asked.high is not None:
+            # A sample that was read stands at the threshold; what is asked for is its score.
+            found.append(StudyResult.score >= self.low)
         if asked.high is not None:
             found.append(StudyResult.score <= asked.high)
         if asked.label:
@@ -59,16 +92,26 @@ class Scope:
             found.append(StudyResult.subclass == asked.subclass)
         if asked.reader is not None:
             found.append(StudyResult.reader_id == asked.reader)
+        if asked.assigned:
+            found.append(_assigned(asked.assigned, self.viewer))
         if asked.since:
             found.append(StudyResult.updated_at >= _midnight(asked.since))
         if asked.until:
             found.append(StudyResult.updated_at < _midnight(asked.until + timedelta(days=1)))
         if state:
-            found += in_state(asked.state)
+            found += in_state(asked.state, self.viewer)
         return [*found, *self.few, *(self.broad if broad else ())]
 
 
-def scope(session: Session, model_version_id: int, threshold: float, filters: Filters) -> Scope:
+def scope(
+    session: Session,
+    model_version_id: int,
+    threshold: float,
+    filters: Filters,
+    *,
+    viewer: int | None = None,
+    bare: bool = False,
+) -> Scope:
     """Find out which of a job and a search are few enough to be looked up; the others are left to the walk."""
     few: list[ColumnElement[bool]] = []
     broad: list[ColumnElement[bool]] = []
@@ -89,7 +132,7 @@ def scope(session: Session, model_version_id: int, threshold: float, filters: Fi
             few.append(_among(session, found))
         else:
             broad.append(_found(session, filters.search))
-    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad))
+    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad), viewer, bare)
 
 
 def _at_most(session: Session, query: Select[int], few: int) -> bool:
@@ -149,12 +192,42 @@ def _among(session: Session, studies: Select[int]) -> ColumnElement[bool]:
     return StudyResult.study_id.in_(studies)
 
 
-def in_state(state: str) -> list[ColumnElement[bool]]:
+def in_state(state: str, viewer: int | None) -> list[ColumnElement[bool]]:
+    first, second, verdict = StudyResult.first_reader_id, StudyResult.second_reader_id, StudyResult.verdict
     if state == "open":
-        return [StudyResult.verdict.is_(None)]
+        mine = [] if viewer is None else [first.is_distinct_from(viewer)]
+        return [verdict.is_(None), second.is_(None), *mine]
+    if state == "waiting":
+        # That the first is there is said for the index that holds such rows alone.
+        return [verdict.is_(None), first.is_not(None), _read_by(viewer)]
+    if state == "disputed":
+        return [verdict.is_(None), first.is_not(None), second.is_not(None), not_(_read_by(viewer))]
     if state == "reviewed":
-        return [StudyResult.verdict.is_not(None)]
-    return [] if state == "all" else [StudyResult.verdict == Verdict(state)]
+        return [verdict.is_not(None)]
+    return [] if state == "all" else [verdict == Verdict(state)]
+
+
+def state_of(viewer: int | None) -> ColumnElement[str]:
+    """The same as an expression: the one state of the list that a row is in."""
+    return case(
+        (StudyResult.verdict.is_not(None), StudyResult.verdict.cast(String)),
+        (_read_by(viewer), "waiting"),
+        (StudyResult.second_reader_id.is_not(None), "disputed"),
+        else_="open",
+    )
+
+
+def _read_by(viewer: int | None) -> ColumnElement[bool]:
+    if viewer is None:
+        return false()
+    first, second = StudyResult.first_reader_id, StudyResult.second_reader_id
+    return func.coalesce(or_(first == viewer, second == viewer), false())
+
+
+def _assigned(to: str, viewer: int | None) -> ColumnElement[bool]:
+    if to == "nobody":
+        return StudyResult.assigned_id.is_(None)
+    return StudyResult.assigned_id == (viewer if to == "me" else int(to))
 
 
 def _midnight(day: date) -> datetime:

@@ -11,8 +11,10 @@ from werkzeug.routing import IntegerConverter
 
 from cxrscreen.settings import get_settings
 from dashboard import (
+    agreement,
     audit,
     auth,
+    bulk,
     charts,
     compare,
     deletion,
@@ -33,13 +35,14 @@ from dashboard import (
     system,
     tus,
     uploads,
+    verdicts,
     worklist,
 )
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(audit, auth, charts, compare, deletion, drift, images, jobs, models, operating, people),
-    *(pixels, schedules, studies, system, tus, uploads, worklist),
+    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, images, jobs, models, operating, people),
+    *(pixels, schedules, studies, system, tus, uploads, verdicts, worklist),
 )
 
 

@@ -1,27 +1,22 @@
-"""One study: its pictures, why it was flagged, what people said, and the verdict form."""
+"""One study: its pictures, why it was flagged, what people said, and the form of a verdict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, render_template, url_for
 from sqlalchemy.orm import Session
-from werkzeug.wrappers import Response
 
-from cxrscreen import db, entries, registry, studies, worklist
-from cxrscreen.errors import UsageError
-from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Role, Study, Verdict
-from cxrscreen.worklist_filters import Filters
-from dashboard import forms, identity, shell
-from dashboard.filters import isolated
+from cxrscreen import db, entries, readings, registry, studies
+from cxrscreen.findings import FINDINGS, TITLES
+from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study
+from dashboard import acts, forms, identity, shell, verdicts
 from dashboard.images import original_is_there
-from dashboard.security import needs
-from dashboard.worklist import asked, version_for
+from dashboard.worklist import around, asked
 
 blueprint = Blueprint("studies", __name__, url_prefix="/studies")
 
-COMMENT_LENGTH = 4000
 OTHERS_OFFERED = 20
 # Above this a lossless picture takes longer to send than a reader waits.
 LOSSLESS_PIXELS = 6_000_000
@@ -59,19 +54,21 @@ class Why:
 def show(study_id: int) -> str:
     filters = asked()
     version = shell.in_use()
+    me = identity.signed_in()
     with db.read() as session:
         study = studies.get(session, study_id)
+        where = readings.standing(session, study, me.row)
+        hidden = readings.is_hidden(session, study_id, version.id if version else None, where)
         pictures = studies.images(session, study_id, version.id if version else None)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
-        before, after = _around(session, study_id, filters)
+        before, after = around(session, study_id, filters)
         given = studies.reviews(session, study_id)
         # What a version says in shadow is no reader's matter until somebody signed for it (law 7).
-        shadow = identity.signed_in().may_administer
         answers = [
             (said, model, registry.threshold(session, model.id))
-            for said, model in studies.answers(session, study_id)
-            if model.state != ModelState.CANDIDATE or shadow
+            for said, model in ([] if hidden else studies.answers(session, study_id))
+            if model.state != ModelState.CANDIDATE or me.may_administer
         ]
         following = studies.images(session, after, version.id) if after and version else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
@@ -79,13 +76,23 @@ def show(study_id: int) -> str:
         wanted = forms.query_whole("beside")
         beside = next((other for other in others if other.id == wanted), None)
         prior = _pane(beside, studies.images(session, beside.id, version.id if version else None)) if beside else None
+        if beside and prior and _is_hidden(session, beside, version):
+            prior = replace(prior, result=None)
+        begun = readings.taken_back(session, study_id, me.row)
+        undoable = acts.last(session)
     following_image = _chosen(following, None)[0]
+    if hidden:
+        pictures, result = [(picture, None) for picture, _ in pictures], None
     return render_template(
         "study.html",
         study=study,
         pictures=pictures,
         image=image,
         result=result,
+        hidden=hidden,
+        where=where,
+        begun=begun,
+        undoable=undoable,
         panes=[pane for pane in (_pane(study, pictures, image.id if image else None), prior) if pane],
         others=others,
         beside=beside.id if beside else None,
@@ -97,47 +104,18 @@ def show(study_id: int) -> str:
         answers=answers,
         reviews=given,
         current=next((review for review, _ in given if review.superseded_at is None), None),
-        verdicts=list(Verdict),
+        findings=FINDINGS,
+        finding_titles=TITLES,
         filters=filters.address(),
         before=before,
         after=after,
-        comment_length=COMMENT_LENGTH,
+        comment_length=verdicts.COMMENT_LENGTH,
     )
 
 
-@blueprint.post("/<id:study_id>/review")
-@needs(Role.READER)
-def review(study_id: int) -> Response:
-    """Write a verdict over the one that was seen, and go on to the next case of the list it was opened from."""
-    said = forms.text("verdict", most=20)
-    if said not in Verdict._value2member_map_:
-        raise UsageError(f"A verdict is one of {', '.join(Verdict)}.")
-    comment = forms.text("comment", most=COMMENT_LENGTH, needed=False)
-    seen, shown = forms.whole("seen"), forms.whole("model")
-    filters = asked()
-    with db.write() as session:
-        study = studies.get(session, study_id)
-        model = session.get(ModelVersion, shown) if shown is not None else None
-        studies.review(
-            session, study, identity.signed_in().row, Verdict(said), comment, model.id if model else None, seen
-        )
-        # Read inside the same transaction: the case just closed must not come back as the next one.
-        session.flush()
-        before, after = _around(session, study_id, filters)
-    flash(f"{isolated(study.label)}: {said}.", "good")
-    # Above an open case there may be others that were passed over; a list of read ones is walked through once.
-    onward = after or (before if filters.state == "open" else None)
-    if onward is None:
-        flash(f"That was the last {'open ' if filters.state == 'open' else ''}study of this list.", "note")
-        return redirect(url_for("worklist.index", **filters.address()))
-    return redirect(url_for("studies.show", study_id=onward, **filters.address()))
-
-
-def _around(session: Session, study_id: int, filters: Filters) -> tuple[int | None, int | None]:
-    version = version_for(session, filters)
-    if version is None:
-        return None, None
-    return worklist.neighbours(session, version.id, version.threshold, study_id, filters)
+def _is_hidden(session: Session, study: Study, version: shell.InUse | None) -> bool:
+    where = readings.standing(session, study, identity.signed_in().row)
+    return readings.is_hidden(session, study.id, version.id if version else None, where)
 
 
 def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:

@@ -13,7 +13,7 @@ from cxrscreen import db, jobs, registry, saved_filters, users, worklist, workli
 from cxrscreen.errors import NotFound
 from cxrscreen.tables import ModelVersion, Role
 from cxrscreen.worklist_filters import Filters
-from dashboard import forms, identity, shell
+from dashboard import acts, forms, identity, shell
 from dashboard.filters import isolated
 
 blueprint = Blueprint("worklist", __name__)
@@ -44,14 +44,18 @@ def home() -> Response:
 def index() -> str:
     filters = asked()
     after = worklist.cursor(request.args.get("after", ""), filters)
+    me = identity.signed_in().row
     with db.read() as session:
         version = version_for(session, filters)
         if version is None:
             return render_template("worklist.html", version=None)
-        lines = worklist.page(session, version.id, version.threshold, filters, after=after, limit=filters.size + 1)
-        counts = worklist.counts(session, version.id, version.threshold, filters)
+        lines = worklist.page(
+            session, version.id, version.threshold, filters, after=after, limit=filters.size + 1, viewer=me.id
+        )
+        counts = worklist.counts(session, version.id, version.threshold, filters, viewer=me.id)
         choices = _choices(session, version, filters)
-        mine = saved_filters.of(session, identity.signed_in().row.id)
+        mine = saved_filters.of(session, me.id)
+        undoable = acts.last(session)
     shown = lines[: filters.size]
     dated = filters.sort.startswith("study") or any(line.study.study_date for line in shown)
     return render_template(
@@ -72,6 +76,8 @@ def index() -> str:
         name_length=saved_filters.NAME_LENGTH,
         search_length=worklist_filters.SEARCH_LENGTH,
         sizes=worklist_filters.SIZES,
+        me_id=me.id,
+        undoable=undoable,
         **choices,
     )
 
@@ -111,6 +117,16 @@ def version_for(session: Session, filters: Filters) -> shell.InUse | None:
     return shell.InUse(found.id, found.name, found.phantom, registry.threshold(session, found.id))
 
 
+def around(session: Session, study_id: int, filters: Filters, here: Any = None) -> tuple[int | None, int | None]:
+    """The cases before and after one in the list of an address; `here` as in `worklist.neighbours`."""
+    version = version_for(session, filters)
+    if version is None:
+        return None, None
+    return worklist.neighbours(
+        session, version.id, version.threshold, study_id, filters, viewer=identity.signed_in().row.id, here=here
+    )
+
+
 def _choices(session: Session, version: shell.InUse, filters: Filters) -> dict[str, Any]:
     """What the filters offer. Raises NotFound for a job or reader in the address that does not exist."""
     versions = registry.every(session)
@@ -119,11 +135,13 @@ def _choices(session: Session, version: shell.InUse, filters: Filters) -> dict[s
     if filters.job is not None and all(job.id != filters.job for job in offered):
         offered.append(jobs.get(session, filters.job))
     readers = [user for user in users.every(session) if users.may(user, Role.READER)]
-    if filters.reader is not None and all(reader.id != filters.reader for reader in readers):
-        readers.append(users.by_id(session, filters.reader))
+    for named in (filters.reader, int(filters.assigned) if filters.assigned.isdigit() else None):
+        if named is not None and all(reader.id != named for reader in readers):
+            readers.append(users.by_id(session, named))
     return {
         "jobs": offered,
         "readers": readers,
+        "owners": [("me", "me"), ("nobody", "nobody"), *((str(one.id), one.name) for one in readers)],
         "versions": versions,
         "classes": record.get("classes", []),
         "subclasses": [one["name"] for one in record.get("subclasses", [])],
@@ -146,6 +164,7 @@ def _chips(filters: Filters, choices: dict[str, Any]) -> list[tuple[str, str]]:
     """Each filter that is on, in words, with the address of the same list without it."""
     job = next((job.title for job in choices["jobs"] if job.id == filters.job), "")
     reader = next((reader.name for reader in choices["readers"] if reader.id == filters.reader), "")
+    owner = dict(choices["owners"]).get(filters.assigned, "")
     model = next((version.name for version in choices["versions"] if version.id == filters.model), "")
     told = {
         "search": f"begins with {filters.search}",
@@ -153,6 +172,7 @@ def _chips(filters: Filters, choices: dict[str, Any]) -> list[tuple[str, str]]:
         "label": f"class {filters.label}",
         "subclass": f"subclass {filters.subclass}",
         "reader": f"read by {reader}",
+        "assigned": "mine" if filters.assigned == "me" else f"assigned to {owner}",
         "since": f"scored from {filters.since}",
         "until": f"scored to {filters.until}",
         "low": f"score from {filters.low}",

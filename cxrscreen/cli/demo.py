@@ -144,7 +144,9 @@ def _show_flagged(version_id: int, job_id: int) -> None:
     with db.read() as session:
         limit = registry.threshold(session, version_id)
         total = worklist.flagged_count(session, version_id, limit, worklist.Filters(state="all", job=job_id))
-        lines = worklist.page(session, version_id, limit, worklist.Filters(state="all", job=job_id), limit=10)
+        lines = worklist.page(
+            session, version_id, limit, worklist.Filters(state="all", job=job_id), limit=10, bare=True
+        )
     out.print(f"[bold]5. Flagged[/]: {total} studies at or over the threshold of {limit:.3f}")
     table = Table("score", "class", "subclass", "study", box=None, pad_edge=False)
     for line in lines:

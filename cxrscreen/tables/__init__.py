@@ -1,14 +1,16 @@
 """The tables and their words; no behaviour. The legal changes of state live in the modules named after the nouns."""
 
-from cxrscreen.tables.archive import Image, Result, Review, Study, StudyResult
+from cxrscreen.tables.archive import Image, Result, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, now
 from cxrscreen.tables.counts import JobCount
 from cxrscreen.tables.keeping import Condemned, StoreMark
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
+from cxrscreen.tables.reading import Reading, Review
 from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
 from cxrscreen.tables.words import (
     Band,
     BatchState,
+    Draw,
     EntryStatus,
     JobKind,
     JobState,
@@ -17,6 +19,7 @@ from cxrscreen.tables.words import (
     NightState,
     Role,
     Verdict,
+    Way,
 )
 from cxrscreen.tables.work import Batch, Entry, Job, Night, Rejection, Schedule, Upload, WatchedFile, Worker
 
@@ -29,6 +32,7 @@ __all__ = [
     "Batch",
     "BatchState",
     "Condemned",
+    "Draw",
     "Drift",
     "Entry",
     "EntryStatus",
@@ -44,6 +48,7 @@ __all__ = [
     "Night",
     "NightState",
     "OperatingPoint",
+    "Reading",
     "Rejection",
     "Result",
     "Review",
@@ -58,6 +63,7 @@ __all__ = [
     "User",
     "UtcDateTime",
     "Verdict",
+    "Way",
     "WatchedFile",
     "Worker",
     "now",

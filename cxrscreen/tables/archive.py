@@ -1,4 +1,4 @@
-"""The archive: studies, images, what model versions said of them, and people's verdicts."""
+"""The archive: studies, images, what model versions said of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cxrscreen.tables.base import Base, Key, now
-from cxrscreen.tables.words import Verdict
+from cxrscreen.tables.words import Draw, Verdict
 
 
-def _beside(column: str) -> dict[str, Any]:
+def _beside(*columns: str) -> dict[str, Any]:
     """Columns that PostgreSQL keeps in an index without sorting by them: filters are answered without the table."""
-    return {"postgresql_include": [column, "verdict", "reader_id", "label", "subclass"]}
+    return {"postgresql_include": [*columns, "verdict", "reader_id", "label", "subclass"]}
 
 
-_CURRENT: dict[str, Any] = {f"{dialect}_where": text("superseded_at IS NULL") for dialect in ("postgresql", "sqlite")}
+def _where(condition: str) -> dict[str, Any]:
+    return {f"{dialect}_where": text(condition) for dialect in ("postgresql", "sqlite")}
 
 
-_WHERE_READ: dict[str, Any] = {
-    f"{dialect}_where": text("reader_id IS NOT NULL") for dialect in ("postgresql", "sqlite")
-}
+_OPEN = ("score", "draw", "first_reader_id", "second_reader_id", "assigned_id")  # what a list of open studies asks for
 
 
 class Study(Base):
@@ -42,6 +41,10 @@ class Study(Base):
     study_date: Mapped[str | None] = mapped_column(String(8))
     label: Mapped[str] = mapped_column(Text)  # what people see in lists
     created_at: Mapped[datetime] = mapped_column(default=now)
+    assigned_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # whose case it is
+    # Of two blind readings; both are there and no verdict stands: the two differ, and a third person decides.
+    first_reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    second_reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
 
 
 class Image(Base):
@@ -93,28 +96,45 @@ class Result(Base):
 class StudyResult(Base):
     """The highest score of a study's images under one model version: what a line of the worklist stands on.
 
-    The current verdict, its reader and the study's date are copied here, so that one index answers a page however many
-    studies were read already; `studies.refresh` and `studies.review` write the copies while they hold the study's row.
+    The current verdict, its reader, those who read it blind, whose case it is and the study's date are copied here, so
+    that one index answers a page however many studies were read already; `studies.refresh` and `studies.copy` write the
+    copies while they hold the study's row.
     """
 
     __tablename__ = "study_results"
     __table_args__ = (
         UniqueConstraint("study_id", "model_version_id"),
         # One index a sort, the columns that filters ask for beside it; and one for each filter that few rows pass.
+        Index("ix_study_results_by_queue", "model_version_id", "queue", "study_id", **_beside("updated_at", *_OPEN)),
         Index("ix_study_results_by_score", "model_version_id", "score", "study_id", **_beside("updated_at")),
-        Index("ix_study_results_by_time", "model_version_id", "updated_at", "study_id", **_beside("score")),
-        Index("ix_study_results_by_date", "model_version_id", "study_date", "study_id", **_beside("score")),
+        Index("ix_study_results_by_time", "model_version_id", "updated_at", "study_id", **_beside("queue", *_OPEN)),
+        Index("ix_study_results_by_date", "model_version_id", "study_date", "study_id", **_beside("queue", *_OPEN)),
         Index(
             "ix_study_results_by_verdict",
-            *("model_version_id", "verdict", "score", "study_id"),
-            postgresql_include=["updated_at", "label", "subclass"],
+            *("model_version_id", "verdict", "queue", "study_id"),
+            postgresql_include=["updated_at", "label", "subclass", *_OPEN],
         ),
         Index(
             "ix_study_results_by_subclass",
-            *("model_version_id", "subclass", "score", "study_id"),
-            postgresql_include=["verdict"],
+            *("model_version_id", "subclass", "queue", "study_id"),
+            postgresql_include=["verdict", *_OPEN],
         ),
-        Index("ix_study_results_by_reader", "model_version_id", "reader_id", "score", "study_id", **_WHERE_READ),
+        Index(
+            "ix_study_results_by_reader",
+            *("model_version_id", "reader_id", "queue", "study_id"),
+            **_where("reader_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_study_results_by_assigned",
+            *("model_version_id", "assigned_id", "queue", "study_id"),
+            **_where("assigned_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_study_results_read_twice",
+            *("model_version_id", "queue", "study_id"),
+            **_where("first_reader_id IS NOT NULL AND verdict IS NULL"),
+        ),
+        Index("ix_study_results_drawn", "model_version_id", "draw", "study_id", **_where("draw IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
@@ -129,19 +149,9 @@ class StudyResult(Base):
     verdict: Mapped[Verdict | None]  # of the current review
     reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # who gave it
     study_date: Mapped[str] = mapped_column(String(8), default="", server_default="")  # empty where none is kept
-
-
-class Review(Base):
-    """A person's verdict. A new one replaces the old, which stays: `superseded_at` tells when."""
-
-    __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_current", "study_id", **_CURRENT),)
-
-    id: Mapped[int] = mapped_column(Key, primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), index=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))  # that was shown
-    verdict: Mapped[Verdict]
-    comment: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    superseded_at: Mapped[datetime | None]
+    # Where it stands in the reading list: the score, but of a hidden case a place that tells nothing (`blind.queue`).
+    queue: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    draw: Mapped[Draw | None]  # the case is read without the model's answer: why
+    assigned_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    first_reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    second_reader_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from cxrscreen.tables.words import (
     Band,
     BatchState,
+    Draw,
     EntryStatus,
     JobKind,
     JobState,
@@ -20,6 +21,7 @@ from cxrscreen.tables.words import (
     NightState,
     Role,
     Verdict,
+    Way,
 )
 
 
@@ -76,4 +78,6 @@ class Base(DeclarativeBase):
         NightState: _words(NightState),
         Band: _words(Band),
         Verdict: _words(Verdict),
+        Way: _words(Way),
+        Draw: _words(Draw),
     }

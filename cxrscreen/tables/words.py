@@ -74,3 +74,14 @@ class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     DISMISSED = "dismissed"
     UNSURE = "unsure"
+
+
+class Way(StrEnum):
+    SINGLE = "single"  # one reader's word
+    AGREED = "agreed"  # two read it blind and said the same
+    ADJUDICATED = "adjudicated"  # two differed, a third decided
+
+
+class Draw(StrEnum):
+    SAMPLE = "sample"  # not flagged, and read all the same
+    MASKED = "masked"  # flagged, and read without the model's answer, so that a hidden answer tells nothing

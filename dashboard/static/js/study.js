@@ -1,4 +1,5 @@
 // The reading room: its tools and keys, the images of a study that change places, the other study beside it, verdicts.
+import { isUndo, keyOf } from "./keys.js";
 import { preload } from "./viewer_pixels.js";
 import { Pane, START } from "./viewer.js";
 import { isOneToOne, moveBy, takeHands, zoomBy, zoomTo } from "./viewer_hands.js";
@@ -122,6 +123,17 @@ function verdict(name) {
   button.form.requestSubmit(button);
 }
 
+// How long the case was in sight: the page of another tab or a sleeping screen is not being read.
+let looked = 0;
+let since = document.hidden ? null : performance.now();
+
+document.addEventListener("visibilitychange", () => {
+  if (since !== null) looked += performance.now() - since;
+  since = document.hidden ? null : performance.now();
+});
+
+const seconds = () => (looked + (since === null ? 0 : performance.now() - since)) / 1000;
+
 const KEYS = {
   j: () => by("case-after")?.click(),
   k: () => by("case-before")?.click(),
@@ -146,6 +158,12 @@ const KEYS = {
   "?": () => by("help").showModal(),
 };
 for (const number of [1, 2, 3, 4, 5]) KEYS[number] = () => active.preset(number);
+// The keys that need no picture.
+const ALWAYS = new Set("jkyunc?");
+for (const box of document.querySelectorAll("#findings input")) {
+  KEYS[box.dataset.key] = () => box.click();
+  ALWAYS.add(box.dataset.key);
+}
 
 // On a stage that has the focus: arrows move the picture, with Shift they change its window.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -160,8 +178,14 @@ function arrow(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || by("help").open) return;
+  if (by("help").open) return;
   const target = event.target;
+  if (isUndo(event)) {
+    event.preventDefault();
+    by("undo")?.form.requestSubmit();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (target.matches("input[type=text], textarea, select")) {
     if (event.key === "Escape") target.blur();
     return;
@@ -169,21 +193,24 @@ document.addEventListener("keydown", (event) => {
   if (active && arrow(event)) return;
   // Space and Enter belong to a button or link that has the focus.
   if (event.key === " " && target.matches("button, a, input, summary")) return;
-  const act = KEYS[event.key.toLowerCase()];
-  if (!act || (event.repeat && !"z+=-".includes(event.key.toLowerCase()))) return;
-  if (!active && !"jkyunc?".includes(event.key.toLowerCase())) return;
+  const key = keyOf(event);
+  const act = KEYS[key];
+  if (!act || (event.repeat && !"z+=-".includes(key))) return;
+  if (!active && !ALWAYS.has(key)) return;
   event.preventDefault();
   act(event);
 });
 
-// A second verdict must not follow from a key that is pressed twice.
-by("verdict")?.addEventListener("submit", (event) => {
-  const form = event.target;
-  if (form.dataset.sent) event.preventDefault();
-  form.dataset.sent = "yes";
-});
+// A second verdict must not follow from a key that is pressed twice, nor a second step back.
+for (const form of [by("verdict"), by("undo-form")]) {
+  form?.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+    if (form.elements.seconds) form.elements.seconds.value = seconds().toFixed(1);
+  });
+}
 window.addEventListener("pageshow", () => {
-  if (by("verdict")) delete by("verdict").dataset.sent;
+  for (const form of [by("verdict"), by("undo-form")]) if (form) delete form.dataset.sent;
 });
 
 // Links that change what stands on the stages; with another button or key they open a page as any link.
