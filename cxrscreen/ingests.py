@@ -13,6 +13,8 @@ from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Job, JobState
 
+GONE = "It left its source before it was read, or is an archive whose members were found this time."
+
 
 def claim(session: Session, job_id: int, worker: str) -> Job | None:
     """Lease the ingest of a job; None where it is done, held by a living worker, paused or ended."""
@@ -71,9 +73,7 @@ def close_listing(session: Session, job_id: int, worker: str, error: str | None 
         unread = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
         if not error:
             unread.append(Entry.image_id.is_(None))
-        jobs.fail_entries(
-            session, unread, Reason.ORIGINAL_MISSING, error or "it left its source before it was read", moment
-        )
+        jobs.fail_entries(session, unread, Reason.ORIGINAL_MISSING, error or GONE, moment)
     jobs.settle(session, job_id)
 
 

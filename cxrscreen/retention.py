@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import db, deletion, registry
@@ -59,9 +59,9 @@ def due(session: Session, before: datetime, limit: int, study_id: int | None = N
 
 
 def _waits(version_id: int, threshold: float) -> ColumnElement[bool]:
-    """Flagged, and nobody has said yes or no."""
-    return (
-        (StudyResult.model_version_id == version_id)
-        & (StudyResult.score >= threshold)
-        & or_(StudyResult.verdict.is_(None), StudyResult.verdict == Verdict.UNSURE)
+    """Flagged, drawn for a blind reading, or read by the first of two; and nobody has said yes or no."""
+    listed = or_(
+        StudyResult.score >= threshold, StudyResult.draw.is_not(None), StudyResult.first_reader_id.is_not(None)
     )
+    undecided = or_(StudyResult.verdict.is_(None), StudyResult.verdict == Verdict.UNSURE)
+    return and_(StudyResult.model_version_id == version_id, listed, undecided)

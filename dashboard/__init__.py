@@ -28,6 +28,7 @@ from dashboard import (
     operating,
     people,
     pixels,
+    quarantine,
     schedules,
     security,
     shell,
@@ -42,7 +43,7 @@ from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
     *(agreement, audit, auth, bulk, charts, compare, deletion, drift, images, jobs, models, operating, people),
-    *(pixels, schedules, studies, system, tus, uploads, verdicts, worklist),
+    *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
 )
 
 

@@ -24,6 +24,7 @@ from cxrscreen.settings import Settings
 from cxrscreen.tables import (
     AuditEvent,
     Condemned,
+    Draw,
     Entry,
     EntryStatus,
     Image,
@@ -178,7 +179,7 @@ def test_retention_takes_the_old_and_leaves_what_waits(database: Settings, confi
             name: scored(session, name, [score], site.model_id, job)
             for name, score in (
                 ("old", 0.1), ("flagged", 0.9), ("confirmed", 0.9), ("unsure", 0.9), ("just read", 0.9),
-                ("new picture", 0.1), ("waits", 0.1), ("new", 0.1),
+                ("new picture", 0.1), ("waits", 0.1), ("new", 0.1), ("drawn", 0.1), ("half read", 0.1),
             )
         }  # fmt: skip
         ids = {name: study.id for name, study in made.items()}
@@ -188,6 +189,10 @@ def test_retention_takes_the_old_and_leaves_what_waits(database: Settings, confi
         session.execute(update(Study).where(Study.id != ids["new"]).values(created_at=old))
         session.execute(update(Image).where(Image.study_id != ids["new picture"]).values(created_at=old))
         session.execute(update(Review).where(Review.study_id != ids["just read"]).values(created_at=old))
+        session.execute(update(StudyResult).values(draw=None))
+        mine = StudyResult.study_id
+        session.execute(update(StudyResult).where(mine == ids["drawn"]).values(draw=Draw.SAMPLE))
+        session.execute(update(StudyResult).where(mine == ids["half read"]).values(first_reader_id=reader.id))
         waiting = select(Image.id).where(Image.study_id == ids["waits"])
         session.execute(update(Entry).where(Entry.image_id.in_(waiting)).values(status=EntryStatus.WAITING))
         job.state = "running"

@@ -35,6 +35,7 @@ class Leaf:
     derivatives: dict[int, str] = field(default_factory=dict)
     known: list[Image] = field(default_factory=list)  # images these bytes became in an earlier job
     twin: int | None = None  # the entry of this job that had the same bytes first
+    again: bool = False  # its entry was there before this slice
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,9 @@ class Slice:
                 made = {row.name: row.id for row in session.execute(ordered, fresh)}
             # In the order of the walk, which is the order in which twins are told apart.
             ids = made | {leaf.member.name: leaf.entry_id for leaf in begun}
-            return [Leaf(member, entry_id=ids[name]) for name, member in members.items() if name in ids]
+            return [
+                Leaf(member, entry_id=ids[name], again=name in seen) for name, member in members.items() if name in ids
+            ]
 
     def _find_known(self, leaves: list[Leaf]) -> None:
         hashes = {leaf.sha256 for leaf in leaves if leaf.sha256}
@@ -273,6 +276,7 @@ class Slice:
             waiting = self._accept(session, accepted)
             session.flush()
             self._point_at_twins(session, leaves, rows)
+            self._lead_twins(session, [leaf for leaf, _ in accepted if leaf.again], rows)
             scored = self._scored_before(session, waiting) if any(leaf.known for leaf in leaves) else set()
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
@@ -354,6 +358,17 @@ class Slice:
         images = {row.id: row.image_id for row in found}
         for entry_id, twin in twins.items():
             rows[entry_id].image_id = images[twin]
+
+    def _lead_twins(self, session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
+        """What had no image at the first try has one now; those that stood beside it then show it too."""
+        for leaf in leaves:
+            if (image_id := rows[leaf.entry_id].image_id) is not None:
+                session.execute(
+                    update(Entry)
+                    .where(Entry.job_id == self.job.id, Entry.sha256 == leaf.sha256)
+                    .where(Entry.status == EntryStatus.DUPLICATE, Entry.image_id.is_(None))
+                    .values(image_id=image_id)
+                )
 
     def _scored_before(self, session: Session, entry_ids: list[int]) -> set[int]:
         """Entries whose image this model version has scored in an earlier job: that result is used again."""

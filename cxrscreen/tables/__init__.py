@@ -63,8 +63,8 @@ __all__ = [
     "User",
     "UtcDateTime",
     "Verdict",
-    "Way",
     "WatchedFile",
+    "Way",
     "Worker",
     "now",
 ]

@@ -157,6 +157,7 @@ class Rejection(Base):
     """Why an entry was rejected or failed: one reason of the fixed list and what was seen."""
 
     __tablename__ = "rejections"
+    __table_args__ = (Index("ix_rejections_reason_entry_id", "reason", "entry_id"),)  # of the quarantine
 
     entry_id: Mapped[int] = mapped_column(ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)

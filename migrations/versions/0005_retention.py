@@ -35,6 +35,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_uploads_sha256"), "uploads", ["sha256"])
     # What points at an image: a deletion must not read every entry and every study result to find none.
     op.create_index(op.f("ix_entries_image_id"), "entries", ["image_id"])
+    op.create_index("ix_rejections_reason_entry_id", "rejections", ["reason", "entry_id"])  # of the quarantine
     op.create_index(op.f("ix_study_results_image_id"), "study_results", ["image_id"])
     with op.batch_alter_table("uploads") as uploads:
         uploads.add_column(sa.Column("removed_at", cxrscreen.tables.UtcDateTime(timezone=True), nullable=True))
@@ -61,6 +62,7 @@ def downgrade() -> None:
     with op.batch_alter_table("uploads") as uploads:
         uploads.drop_column("removed_at")
     op.drop_index(op.f("ix_study_results_image_id"), table_name="study_results")
+    op.drop_index("ix_rejections_reason_entry_id", table_name="rejections")
     op.drop_index(op.f("ix_entries_image_id"), table_name="entries")
     op.drop_index(op.f("ix_uploads_sha256"), table_name="uploads")
     op.drop_index(op.f("ix_images_derivative"), table_name="images")

@@ -1,0 +1,100 @@
+"""The quarantine: every entry without a score, why, and another try for those whose bytes are still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, flash, redirect, render_template, request, stream_with_context, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from cxrscreen import blobs, db, jobs, quarantine, queue
+from cxrscreen.errors import UsageError
+from cxrscreen.quarantine import Choice
+from cxrscreen.tables import EntryStatus
+from dashboard import forms, identity, sheets
+
+blueprint = Blueprint("quarantine", __name__, url_prefix="/quarantine")
+
+LINES = 50
+MOST_CHOSEN = 1000
+COLUMNS = ("job", "job_title", "file", "status", "reason", "sentence", "detail", "sha256", "at")
+
+
+@blueprint.get("")
+def index() -> str:
+    choice = _choice()
+    with db.read() as session:
+        job = jobs.get(session, choice.job) if choice.job is not None else None
+        found = quarantine.page(session, choice, before=forms.query_whole("before"), limit=LINES + 1)
+        reasons = quarantine.reasons(session, choice)
+    return render_template(
+        "quarantine.html",
+        lines=found[:LINES],
+        more=len(found) > LINES,
+        reasons=reasons,
+        choice=choice,
+        here=_address(choice),
+        job=job,
+    )
+
+
+@blueprint.get("/list.csv")
+def export() -> Response:
+    """The same entries as a table, row by row as the database gives them."""
+    choice = _choice()
+    return Response(
+        stream_with_context(_lines(choice)),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="cxrscreen-quarantine.csv"'},
+    )
+
+
+@blueprint.post("/retry")
+def retry() -> AnyResponse:
+    """Try the chosen entries again, or all that failed by our fault; the filter is in the address."""
+    choice = _choice()
+    with db.read() as session:
+        chosen = quarantine.failed(session, choice) if "all" in request.form else _ids()
+    if not chosen:
+        raise UsageError("Choose the entries that should be tried again.")
+    with db.write() as session:
+        tried = quarantine.retry(session, chosen, identity.signed_in().row, blobs.store())
+    for job_id in tried.by_job:
+        queue.submit(queue.INGEST, job_id)
+    said = f"{tried.again} entries wait again, in {len(tried.by_job)} jobs." if tried.again else "Nothing waits again."
+    if tried.left:
+        said += f" {tried.left} were left: their bytes are no longer where they were."
+    flash(said, "good" if tried.again else "bad")
+    return redirect(url_for("quarantine.index", **_address(choice)))
+
+
+def _ids() -> list[int]:
+    written = request.form.getlist("entry")[: MOST_CHOSEN + 1]
+    if len(written) > MOST_CHOSEN:
+        raise UsageError(f"At most {MOST_CHOSEN} entries are tried again at once.")
+    if not all(one.isascii() and one.isdigit() and len(one) <= 15 for one in written):
+        raise UsageError("That is no entry.")
+    return sorted({int(one) for one in written})
+
+
+def _choice() -> Choice:
+    status = request.args.get("status", "")
+    if status and status not in quarantine.SET_ASIDE:
+        raise UsageError("Entries here are rejected or failed.")
+    return Choice(
+        forms.query_whole("job"), request.args.get("reason", "")[:40], EntryStatus(status) if status else None
+    )
+
+
+def _address(choice: Choice) -> dict[str, Any]:
+    return {
+        "job": choice.job,
+        "reason": choice.reason or None,
+        "status": choice.status.value if choice.status else None,
+    }
+
+
+def _lines(choice: Choice) -> Iterator[str]:
+    with db.read() as session:
+        yield from sheets.csv_lines(quarantine.rows(session, choice), COLUMNS)
