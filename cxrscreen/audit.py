@@ -1,14 +1,43 @@
-"""Who did what, when. Rows are only ever added."""
+"""Who did what, when, and who looked at what. Rows are only ever added."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from cxrscreen.tables import AuditEvent, User
+
+# Every deed that is recorded, by its noun; a view or an export is one, too.
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "auth": ("sign-in", "failed"),
+    "study": ("view", "review", "reading", "undo", "assign", "delete"),
+    "image": ("view",),
+    "worklist": ("view",),
+    "job": ("create", "pause", "resume", "cancel", "retry", "entries", "export"),
+    "quarantine": ("view", "export"),
+    "reviewed": ("export",),
+    "upload": ("terminate",),
+    "model": ("register", "activate", "rollback", "threshold"),
+    "schedule": ("set", "remove", "run"),
+    "alert": ("seen",),
+    "user": ("add", "role", "active", "inactive", "password", "link"),
+    "audit": ("view",),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which events: `action` is a noun or one deed ("study", "study.view"), `subject` is whole ("study 12")."""
+
+    action: str = ""
+    actor: str = ""
+    subject: str = ""
+    since: date | None = None
+    until: date | None = None
 
 
 def record(session: Session, actor: User | str, action: str, subject: str, **detail: Any) -> None:
@@ -17,17 +46,29 @@ def record(session: Session, actor: User | str, action: str, subject: str, **det
     session.add(AuditEvent(actor=name, user_id=user_id, action=action, subject=subject, detail=detail))
 
 
-def page(
-    session: Session, *, action: str = "", actor: str = "", before: int | None = None, limit: int = 100
-) -> list[AuditEvent]:
-    """Events, the newest first; `action` may be the beginning of one ("model")."""
-    query = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
-    if action:
-        query = query.where(AuditEvent.action.startswith(action, autoescape=True))
-    if actor:
-        query = query.where(AuditEvent.actor == actor)
-    if before is not None:
-        query = query.where(AuditEvent.id < before)
+def looked(session: Session, person: User, action: str, subject: str, detail: dict[str, Any]) -> None:
+    """Somebody saw it; `detail` is what the address asked for, whatever its words."""
+    session.add(AuditEvent(actor=person.name, user_id=person.id, action=action, subject=subject, detail=detail))
+
+
+def page(session: Session, asked: Asked, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:
+    """Events, the newest first, a page at a time; `before` is the number of the last one seen."""
+    query = select(AuditEvent).order_by(AuditEvent.at.desc(), AuditEvent.id.desc()).limit(limit)
+    if asked.action:
+        noun, _, deed = asked.action.partition(".")
+        deeds = (deed,) if deed else ACTIONS.get(noun, ())
+        query = query.where(AuditEvent.action.in_([f"{noun}.{one}" for one in deeds]))
+    if asked.actor:
+        query = query.where(AuditEvent.actor == asked.actor)
+    if asked.subject:
+        query = query.where(AuditEvent.subject == asked.subject)
+    if asked.since:
+        query = query.where(AuditEvent.at >= _midnight(asked.since))
+    if asked.until:
+        query = query.where(AuditEvent.at < _midnight(asked.until + timedelta(days=1)))
+    last = session.get(AuditEvent, before) if before is not None else None
+    if last is not None:
+        query = query.where(tuple_(AuditEvent.at, AuditEvent.id) < tuple_(last.at, last.id))
     return list(session.scalars(query))
 
 
@@ -50,3 +91,7 @@ def last_at(session: Session, action: str, subject: str, since: datetime, actor:
             AuditEvent.actor == actor,
         )
     )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

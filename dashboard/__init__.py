@@ -20,6 +20,7 @@ from dashboard import (
     deletion,
     drift,
     errors,
+    exports,
     filters,
     identity,
     images,
@@ -37,12 +38,13 @@ from dashboard import (
     tus,
     uploads,
     verdicts,
+    watched,
     worklist,
 )
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, images, jobs, models, operating, people),
+    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, exports, images, jobs, models, operating, people),
     *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
 )
 
@@ -85,6 +87,7 @@ def create_app() -> Flask:
     errors.install(app)
     filters.install(app)
     shell.install(app)
+    watched.install(app)
     for room in ROOMS:
         app.register_blueprint(room.blueprint)
     if settings.trusted_proxies:

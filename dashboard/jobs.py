@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,15 +23,13 @@ from werkzeug.wrappers import Response as AnyResponse
 from cxrscreen import db, entries, jobs, queue, registry, timeline, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
-from dashboard import forms, identity
+from dashboard import forms, identity, sheets
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 PAGE = 50
 ENTRIES = 100
 ACTIONS = ("pause", "resume", "cancel", "retry")
-# A cell that begins so is a formula to a spreadsheet.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @blueprint.get("")
@@ -155,24 +151,8 @@ def export(job_id: int) -> Response:
 
 
 def _lines(job_id: int) -> Iterator[str]:
-    held = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
     with db.read() as session:
-        for row in entries.rows(session, job_id):
-            if writer is None:
-                writer = csv.DictWriter(held, list(row))
-                writer.writeheader()
-            writer.writerow({name: harmless(value) for name, value in row.items()})
-            if held.tell() > 1 << 15:
-                yield held.getvalue()
-                held.seek(0)
-                held.truncate()
-    yield held.getvalue() or "file,status\r\n"
-
-
-def harmless(value: Any) -> Any:
-    """Text that a spreadsheet would run gets an apostrophe, which spreadsheets show as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+        yield from sheets.csv_lines(entries.rows(session, job_id), ("file", "status"))
 
 
 def _progress(session: Any, job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dashboard_fixtures import Site, done_job, scored
 
 from cxrscreen import db, entries, jobs
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Study, User, now
-from dashboard.jobs import harmless
+from dashboard.sheets import harmless
 
 
 def mixed_job(site: Site) -> int:

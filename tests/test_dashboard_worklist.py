@@ -9,7 +9,7 @@ import seed
 from dashboard_fixtures import Browser, Site, done_job, scored
 
 from cxrscreen import db, registry, studies, users, worklist
-from cxrscreen.tables import ModelState, ModelVersion, Result, Study, Verdict
+from cxrscreen.tables import ModelState, ModelVersion, OperatingPoint, Result, Study, Verdict
 
 
 def listed(page: str) -> list[int]:
@@ -103,7 +103,8 @@ def test_the_list_follows_the_active_version_and_its_threshold(site: Site) -> No
     assert listed(browser.page("/worklist")) == [study_id]
     assert browser.post(f"/models/{other_id}/activate", data={"sign_off": "read the flips"}).status_code == 302
     assert listed(browser.page("/worklist")) == []
-    assert browser.post(f"/models/{other_id}/threshold", {"threshold": "0.25", "note": "a test"}).status_code == 302
+    with db.write() as session:
+        session.add(OperatingPoint(model_version_id=other_id, threshold=0.25))
     assert listed(browser.page("/worklist")) == [study_id]
 
 
