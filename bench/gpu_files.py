@@ -62,17 +62,17 @@ def _derivative(path: Path) -> bytes:
     return frame.derivative
 
 
-def read(job: tuple[str, str, int]) -> Pixels | str:
-    """`(way, path, size)`: the network's input of a derivative, of an original by way of its derivative, or by the
-    shortest way; or the scaled decode of an original alone, whose pixels are thrown away."""
-    way, path, size = job
+def read(job: tuple[str, str, int, float]) -> Pixels | str:
+    """`(way, path, size, crop)`: the network's input of a derivative, of an original by way of its derivative, or by
+    the shortest way; or the scaled decode of an original alone, whose pixels are thrown away."""
+    way, path, size, crop = job
     if way == "derivative":
-        return to_input(decode(Path(path).read_bytes()), size)
+        return to_input(decode(Path(path).read_bytes()), size, crop)
     if way == "original":
-        return to_input(decode(_derivative(Path(path))), size)
+        return to_input(decode(_derivative(Path(path))), size, crop)
     frame = next(iter(open_source(Path(path).read_bytes()).frames(DECODED_SIDE)))
     if way == "short":
-        return to_input(frame.display(), size)
+        return to_input(frame.display(), size, crop)
     frame.display()
     return "decoded"
 

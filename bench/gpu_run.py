@@ -28,7 +28,7 @@ from models.passes import Pass
 from models.transfer import Network
 
 CORES = os.cpu_count() or 2
-Job = tuple[str, str, int]
+Job = tuple[str, str, int, float]
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ class Run:
 
     def network(self) -> None:
         """The network on data that lies on the card, step by step and as graphs; which agrees with 32 bits."""
-        pictures = torch.from_numpy(np.stack([gpu_files.read(("derivative", str(p), self.size))
+        pictures = torch.from_numpy(np.stack([gpu_files.read(("derivative", str(p), self.size, self.screener.crop))
                                               for p in self.derivatives[: self.count]])[:, None])  # fmt: skip
         whole = self.screener.whole
         self.pictures = pictures
@@ -210,7 +210,7 @@ class Run:
     def feed(self, feed: Feed[Job], way: str) -> float:
         """Images a second from files to scores; a chunk or two go before the clock."""
         files = self.derivatives if way == "derivative" else self.originals
-        jobs: Iterator[Job] = ((way, str(path), self.size) for path in cycle(files))
+        jobs: Iterator[Job] = ((way, str(path), self.size, self.screener.crop) for path in cycle(files))
         list(feed.chunks(islice(jobs, self.chunk())))
         start, done = 0.0, 0
         for chunk in feed.chunks(jobs):
@@ -226,7 +226,7 @@ class Run:
 
     def nvjpeg(self) -> None:
         """Derivatives decoded on the card; threads only read the files."""
-        decoder = CardDecoder(self.size, self.device)
+        decoder = CardDecoder(self.size, self.screener.crop, self.device)
         data = [path.read_bytes() for path in self.derivatives[: self.count]]
         inputs = decoder(data)
         greys = (inputs.cpu().int() - self.pictures[: len(data)].int()).abs()
@@ -253,7 +253,7 @@ class Run:
         self.note(f"a {self.told.other}", self.resident(engine))
         self.from_disk("derivative", f"b {self.told.other} threads", threads=max(1, min(16, CORES)))
         if self.device.type == "cuda":
-            decoder = CardDecoder(self.size, self.device)
+            decoder = CardDecoder(self.size, self.screener.crop, self.device)
             data = [path.read_bytes() for path in self.derivatives[: self.count]]
             rate = self.rate(lambda: self.screener.predict_inputs(decoder(data)), len(data))
             self.note(f"b {self.told.other} nvjpeg", rate)

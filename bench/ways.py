@@ -54,7 +54,7 @@ def bare(screener: bundle.Screener, files: Sequence[Path], room: Path) -> dict[s
         derivative = next(iter(prepare(data, path.name))).derivative or b""
         store.put("originals", data, sha256=sha256)
         store.put("derivatives", derivative, durable=False)
-        return to_input(decode(derivative), screener.size)
+        return to_input(decode(derivative), screener.size, screener.crop)
 
     scores: dict[str, float] = {}
     with ThreadPoolExecutor(CORES) as pool:

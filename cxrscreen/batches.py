@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
+from sqlalchemy.orm import Session, defer
 
-from cxrscreen import db, entries, jobs, pace, studies, turns
+from cxrscreen import db, entries, features, jobs, pace, studies, turns
+from cxrscreen.features import Seen
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Image, Job, JobState, Result
@@ -32,13 +33,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Answer:
-    """One image's end: a result, or the reason why there is none (`failed`: our fault)."""
+    """One image's end: a result, or the reason why there is none (`failed`: our fault); and what was seen of it."""
 
     image_id: int
     result: dict[str, object] | None = None
     reason: str | None = None
     detail: str = ""
     failed: bool = False
+    seen: Seen | None = None
 
 
 def claim(session: Session, worker: str) -> Work | None:
@@ -97,12 +99,14 @@ def _lapsed(moment: datetime) -> ColumnElement[bool]:
 
 def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | None:
     """The images of a claimed batch; None where there is nothing left to score in it."""
-    waiting = list(
-        session.scalars(
-            select(Entry).where(Entry.batch_id == batch_id, Entry.status == EntryStatus.WAITING).order_by(Entry.id)
-        )
+    waiting = _without_lost(
+        session,
+        session.execute(
+            select(Entry.id, Entry.image_id)
+            .where(Entry.batch_id == batch_id, Entry.status == EntryStatus.WAITING)
+            .order_by(Entry.id)
+        ).all(),
     )
-    waiting = _without_lost(session, waiting)
     if deaths and len(waiting) > 1:
         half = len(waiting) // 2
         entries.cut_batches(session, job_id, [entry.id for entry in waiting[half:]], len(waiting))
@@ -112,7 +116,7 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
     elif waiting and deaths >= DEATHS_OF_ONE:
         entries.reject(
             session,
-            waiting[0],
+            session.get_one(Entry, waiting[0].id),
             Reason.QUARANTINED,
             f"{deaths} workers ended while they scored it",
             status=EntryStatus.FAILED,
@@ -122,19 +126,19 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
         _close(session, batch_id)
         jobs.settle(session, job_id)
         return None
-    images = list(
-        session.scalars(select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id))
-    )
+    held = select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id)
+    images = list(session.scalars(held.options(defer(Image.facts))))  # the largest column, and no use here
     return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images, deaths)
 
 
-def _without_lost(session: Session, waiting: list[Entry]) -> list[Entry]:
+def _without_lost(session: Session, waiting: Sequence[Row[int, int | None]]) -> list[Row[int, int | None]]:
     """The entries that have an image still; the others, whose image was deleted meanwhile, end here."""
-    for entry in waiting:
-        if entry.image_id is None:
+    for row in waiting:
+        if row.image_id is None:
             detail = "its image was deleted while it waited"
+            entry = session.get_one(Entry, row.id)
             entries.reject(session, entry, Reason.ORIGINAL_MISSING, detail, status=EntryStatus.FAILED)
-    return [entry for entry in waiting if entry.image_id is not None]
+    return [row for row in waiting if row.image_id is not None]
 
 
 def renew(session: Session, batch_id: int, worker: str) -> bool:
@@ -178,6 +182,7 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
         session.execute(
             insert.on_conflict_do_update(index_elements=["image_id", "model_version_id"], set_=fresh), results
         )
+    features.keep(session, [(answer.image_id, answer.seen) for answer in answers if answer.seen is not None])
     scored = [row["image_id"] for row in results]
     session.execute(
         update(Entry)

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="folders the dashboard may queue, separated by ':'; empty: none"
     )
+    allowed_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="s3:// prefixes the dashboard may queue, separated by spaces; empty: none"
+    )
+    settle_seconds: float = Field(
+        30.0, ge=0, description="a new file of a watched folder is left for the next time while it is younger than this"
+    )
     copy_folder_files: bool = Field(
         False, description="copy the files of a queued folder into the store instead of referring to them"
     )
@@ -69,8 +75,11 @@ class Settings(BaseSettings):
     )
     decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
+    keep_features: bool = Field(
+        True, description="keep what the network saw of each image, 3 KB, so that a new head reads no pixels"
+    )
     torch_threads: int = Field(0, ge=0, description="threads of the network while it screens; 0: as many as serve best")
-    engine: str = Field("auto", description="what runs the network on a processor: auto (measured), torch or openvino")
+    engine: str = Field("auto", description="what runs the network: auto (measured), torch, openvino, card or half")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     batches_per_process: int = Field(
         2000, ge=1, description="a screening worker leaves after this many batches and is started again"
@@ -98,6 +107,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(Path(part).expanduser() for part in value.split(":") if part)
         return value
+
+    @field_validator("allowed_prefixes", mode="before")
+    @classmethod
+    def _split_prefixes(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @property
     def database(self) -> str:
@@ -133,20 +147,25 @@ class Settings(BaseSettings):
         return self.pseudonym_key or self._kept_secret("pseudonym.key")
 
     def _kept_secret(self, name: str) -> str:
-        """Make a secret once. Two processes may start together: the first link wins, both read the same file."""
-        path = self.data_dir / "secrets" / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f"{name}.{secrets.token_hex(4)}")
-            fresh.touch(mode=0o600)
-            fresh.write_text(secrets.token_hex(32))
-            try:
-                path.hardlink_to(fresh)
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        return path.read_text().strip()
+        return _kept_secret(self.data_dir / "secrets" / name)
+
+
+@lru_cache(maxsize=8)
+def _kept_secret(path: Path) -> str:
+    """Make a secret once. Two processes may start together: the first link wins, both read the same file. Read once a
+    process: lists of studies ask for it by the row."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            path.hardlink_to(fresh)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip()
 
 
 @lru_cache(maxsize=1)

@@ -17,13 +17,13 @@ def test_the_ways_of_reading_agree(tmp_path: Path) -> None:
     derivatives = gpu_files.write_derivatives(tmp_path / "derivatives", originals, 4, 2)
     assert len({path.read_bytes() for path in originals}) == 2 and len(derivatives) == 4
     assert decode(derivatives[0].read_bytes()).shape == (512, 512)
-    by_derivative = gpu_files.read(("derivative", str(derivatives[0]), 64))
+    by_derivative = gpu_files.read(("derivative", str(derivatives[0]), 64, 0.0))
     assert isinstance(by_derivative, np.ndarray)
-    np.testing.assert_array_equal(by_derivative, gpu_files.read(("original", str(originals[0]), 64)))
-    short = gpu_files.read(("short", str(originals[0]), 64))
+    np.testing.assert_array_equal(by_derivative, gpu_files.read(("original", str(originals[0]), 64, 0.0)))
+    short = gpu_files.read(("short", str(originals[0]), 64, 0.0))
     assert isinstance(short, np.ndarray)
     assert np.abs(short.astype(int) - by_derivative).mean() < 3
-    assert gpu_files.read(("decode", str(originals[0]), 64)) == "decoded"
+    assert gpu_files.read(("decode", str(originals[0]), 64, 0.0)) == "decoded"
 
 
 def test_a_way_that_fails_or_comes_too_late_is_named(tmp_path: Path) -> None:

@@ -8,18 +8,23 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, cast, exists, func, insert, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from cxrscreen import db, entries, ingests, queue, registry
+from cxrscreen import db, entries, features, ingests, queue, registry
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, Rejection, Result, StudyResult
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, ModelVersion, Rejection, Result, StudyResult
 from worker import room, runtime
 from worker.stop import Stopped
 
-PAGE = 1000
+PAGE = 1024
+# Images of a batch that is answered from features: it takes as long as one of a few dozen that are looked at.
+FEATURE_BATCH = 1024
 
 
 def list_images(job: Job, me: str) -> None:
     """Make entries page by page, in the order of the images' ids; goes on after the last one listed."""
     place = room.Room(job, me)
+    with db.read() as session:
+        space = session.get_one(ModelVersion, job.model_version_id).record.get("feature_space")
+        size = FEATURE_BATCH if space and features.any_of(session, space) else get_settings().batch_size
     while True:
         place.wait()
         if runtime.stopping():
@@ -28,7 +33,7 @@ def list_images(job: Job, me: str) -> None:
             if not ingests.hold(session, job.id, me, progressed=True):
                 raise Stopped
             listed = _list_page(session, job)
-            made = entries.cut_batches(session, job.id, listed, get_settings().batch_size)
+            made = entries.cut_batches(session, job.id, listed, size)
         for batch_id in made:
             queue.submit(queue.SCREEN, batch_id)
         if not listed:

@@ -10,41 +10,31 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from cxrscreen import batches, blobs, db, jobs, registry
+from cxrscreen import batches, blobs, db, features, jobs, registry
 from cxrscreen.batches import Answer, Work
 from cxrscreen.errors import BundleDamaged
-from cxrscreen.imaging import PREPROCESSING, Reason, Rejected, decode, prepare
+from cxrscreen.imaging import Reason
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Image, ModelVersion, now
+from cxrscreen.tables import Image, ModelVersion
 from models import bundle
-from models.images import to_input
-from worker import stop
+from worker import pixels
+from worker.answers import answers as to_answers
+from worker.pixels import Pixels
 from worker.runtime import SCREENING, lease, name, patiently, stopping
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8]
 STORE_PAUSE_SECONDS = 5.0
 # A sweep waits no longer than this for a worker that is never idle.
 TURN_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Missing:
-    """An image whose pixels cannot be had, although the store is there."""
-
-    detail: str
 
 
 class Turn:
@@ -161,19 +151,19 @@ def _renew(work: Work, me: str) -> bool:
 
 
 def _answer(work: Work, decoders: Executor) -> list[Answer]:
-    """One forward pass for each chunk, while the next chunks are decoded."""
+    """From features where they are kept; of the rest one forward pass for each chunk, while the next are decoded."""
     with db.read() as session:
         version = session.get_one(ModelVersion, work.model_version_id)
     screener = _screener(version.sha256, _fetch(version), get_settings().device)
-    read = [decoders.submit(_input, image, screener.size) for image in work.images]
-    answers: list[Answer] = []
+    answers, images = _from_features(screener, work.images)
+    read = [decoders.submit(pixels.network_input, image, screener.size, screener.crop) for image in images]
     try:
         for start in range(0, len(read), screener.engine.chunk):
             ready = []
             chunk = slice(start, start + screener.engine.chunk)
-            for image, future in zip(work.images[chunk], read[chunk], strict=True):
+            for image, future in zip(images[chunk], read[chunk], strict=True):
                 held = future.result()
-                if isinstance(held, Missing):
+                if isinstance(held, pixels.Missing):
                     said = Answer(image.id, reason=Reason.ORIGINAL_MISSING, detail=held.detail, failed=True)
                     answers.append(said)
                 else:
@@ -185,10 +175,22 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
     return answers
 
 
-def _input(image: Image, size: int) -> Pixels | Missing:
-    """The network's input [size, size]."""
-    held = _pixels(image)
-    return held if isinstance(held, Missing) else to_input(held, size)
+def _from_features(screener: bundle.Screener, images: list[Image]) -> tuple[list[Answer], list[Image]]:
+    """The answers of images whose features are kept in the bundle's space, and the images that have to be looked at."""
+    space = screener.record.get("feature_space")
+    if space is None:
+        return [], images
+    with db.read() as session:
+        kept = features.of(session, space, [image.id for image in images])
+    known = [image for image in images if image.id in kept]
+    if not known:
+        return [], images
+    try:
+        said = screener.predict_features([kept[image.id] for image in known])
+    except ValueError:
+        log.exception("Features of the space %s are damaged; the pixels are read", space)
+        return [], images
+    return to_answers(screener, known, said, keep=False), [image for image in images if image.id not in kept]
 
 
 def _fetch(version: ModelVersion) -> Path:
@@ -220,35 +222,6 @@ def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
         raise BundleDamaged(str(error)) from error
 
 
-def _pixels(image: Image) -> Pixels | Missing:
-    """The image's derivative; where the store has lost it, it is made again from the original."""
-    if image.sha256 == get_settings().deadly_sha256:
-        stop.die()
-    held = _read(image)
-    if isinstance(held, Missing):
-        # Lost, or the store was away for just that long: it is there now, so a second look decides.
-        blobs.store().require()
-        held = _read(image)
-    return held
-
-
-def _read(image: Image) -> Pixels | Missing:
-    store = blobs.store()
-    try:
-        return decode(store.get("derivatives", image.derivative))
-    except FileNotFoundError:
-        store.require()
-    try:
-        data = Path(image.path).read_bytes() if image.path else store.get("originals", image.sha256)
-        for frame in prepare(data, image.name):
-            if frame.index == image.frame and frame.derivative is not None:
-                store.put("derivatives", frame.derivative, durable=False)
-                return decode(frame.derivative)
-    except (FileNotFoundError, Rejected) as error:
-        return Missing(str(error))
-    return Missing(f"frame {image.frame} is no longer in the file")
-
-
 def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -> list[Answer]:
     """One forward pass. Where it fails it is tried in halves, so that neither one picture nor a full memory takes its
     neighbours along."""
@@ -264,24 +237,4 @@ def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -
             return [Answer(ready[0][0].id, reason=Reason.INTERNAL, detail=detail, failed=True)]
         half = len(ready) // 2
         return _predict(screener, ready[:half]) + _predict(screener, ready[half:])
-    names = [part["name"] for part in screener.record["subclasses"]]
-    answers = []
-    for row, (image, _) in enumerate(ready):
-        distance = None if said.distance is None else float(said.distance[row])
-        if distance is not None and screener.unlike(distance):
-            answers.append(Answer(image.id, reason=Reason.UNLIKE_TRAINING, detail=f"distance {distance:.2f}"))
-            continue
-        result: dict[str, Any] = {
-            "label": said.label[row],
-            "subclass": said.subclass[row],
-            "score": float(said.score[row]),
-            "probabilities": {
-                key: round(float(value), 6) for key, value in zip(names, said.subclass_p[row], strict=True)
-            },
-            "distance": distance,
-            "preprocessing": PREPROCESSING,
-            "heat": said.heat[row],
-            "created_at": now(),
-        }
-        answers.append(Answer(image.id, result))
-    return answers
+    return to_answers(screener, [image for image, _ in ready], said, keep=True)

@@ -3,6 +3,7 @@
 from cxrscreen.tables.archive import Image, Result, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, now
 from cxrscreen.tables.counts import JobCount
+from cxrscreen.tables.features import Feature
 from cxrscreen.tables.keeping import Condemned, StoreMark
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
 from cxrscreen.tables.reading import Reading, Review
@@ -36,6 +37,7 @@ __all__ = [
     "Drift",
     "Entry",
     "EntryStatus",
+    "Feature",
     "Image",
     "Job",
     "JobCount",
