@@ -74,7 +74,7 @@ def right_answers(folder: Path, version: Path) -> dict[str, float | None]:
             except Rejected:
                 continue
             if frame.derivative is not None:
-                inputs[path.name] = to_input(decode(frame.derivative), screener.size)
+                inputs[path.name] = to_input(decode(frame.derivative), screener.size, screener.crop)
         if not inputs:
             continue
         said = screener.predict_inputs(torch.from_numpy(np.stack(list(inputs.values()))[:, None]))

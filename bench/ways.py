@@ -7,19 +7,21 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sqlalchemy import func, insert, select
 
 from cxrscreen import blobs, db, jobs, local, programs, queue, registry, schema
 from cxrscreen.imaging import decode, prepare
 from cxrscreen.imaging.prepare import DECODED_SIDE
 from cxrscreen.imaging.read import open_source
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, JobKind, JobState, Result
+from cxrscreen.tables import Entry, Feature, Image, JobKind, JobState, Result, Study, now
 from models import bundle
 from models.images import to_input
 
@@ -146,6 +148,26 @@ class System:
 
     def rescreen(self, version: Path) -> float:
         return self._job(JobKind.RESCREEN, version, [])
+
+    def grow(self, count: int) -> int:
+        """Rows of more images in studies of their own, until there are `count`: those in the archive over again, their
+        features with them, and no pixels anywhere. Answers how many there are."""
+        with db.write() as session:
+            held = session.execute(
+                select(Image, Feature.space, Feature.numbers).join(Feature, Feature.image_id == Image.id)
+            ).all()
+            number = session.scalar(select(func.count()).select_from(Image)) or 0
+            for image, space, numbers in islice(cycle(held), max(0, count - number)):
+                number += 1
+                key = hashlib.sha256(f"copy {number}".encode()).hexdigest()
+                study = session.scalar(
+                    insert(Study).values(key=f"file:{key}", label=image.name, created_at=now()).returning(Study.id)
+                )
+                own = {"study_id": study, "sha256": key}
+                columns = {one.name: getattr(image, one.name) for one in Image.__table__.columns if one.name != "id"}
+                made = session.scalar(insert(Image).values(columns | own).returning(Image.id))
+                session.execute(insert(Feature).values(space=space, image_id=made, numbers=numbers))
+        return number
 
     def scores(self) -> dict[str, float]:
         """Of the newest job, by file name."""

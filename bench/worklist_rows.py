@@ -32,7 +32,7 @@ READERS = 20
 THRESHOLD = 0.5
 SUBCLASSES = [f"covid-{n}" for n in range(1, 9)] + ["covid-rare", "normal-1", "normal-2", "pneumonia-1", "pneumonia-2"]
 RECORD = {
-    "format": "cxrscreen-bundle/2",
+    "format": "cxrscreen-bundle/3",
     "classes": ["covid", "normal", "pneumonia"],
     "subclasses": [{"name": name, "class": name.split("-")[0], "n": 9} for name in SUBCLASSES],
     "positive": "covid",

@@ -18,7 +18,7 @@ from cxrscreen.errors import BundleDamaged, Conflict, NoModel, NotFound
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Activation, ModelState, ModelVersion, OperatingPoint, User, now
 
-FORMAT = "cxrscreen-bundle/2"
+FORMATS = ("cxrscreen-bundle/2", "cxrscreen-bundle/3")
 RECORD = "bundle.json"
 _verified: set[Path] = set()  # cached bundles that this process has held against their hashes
 NEEDED = ("name", "classes", "subclasses", "positive", "preprocessing", "weights")
@@ -36,9 +36,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes())
     except ValueError as error:
         raise BundleDamaged(f"{path} is not JSON: {error}.") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in FORMATS:
         found = record.get("format") if isinstance(record, dict) else None
-        raise BundleDamaged(f"{folder} has another format: {found!r}, not {FORMAT!r}.")
+        raise BundleDamaged(f"{folder} has another format: {found!r}, not {FORMATS[-1]!r}.")
     missing = [key for key in NEEDED if key not in record]
     if missing:
         raise BundleDamaged(f"{path} lacks {', '.join(missing)}.")

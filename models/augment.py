@@ -41,21 +41,24 @@ NONE = Augmentation(False, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def augment(inputs: torch.Tensor, how: Augmentation, chance: torch.Generator) -> torch.Tensor:
-    """uint8 [N, 1, S, S] to uint8-like float32 of the same shape in 0..255, each picture changed on its own."""
+    """uint8 [N, 1, S, S] to uint8-like float32 of the same shape in 0..255, each picture changed on its own.
+
+    Pictures and generator are of one device, and the work is done there.
+    """
     x = inputs.to(torch.float32)
     n = len(x)
 
     def spread(width: float) -> torch.Tensor:
-        return (torch.rand(n, generator=chance) * 2 - 1) * width
+        return (_rand(n, chance=chance) * 2 - 1) * width
 
     x = _move(x, how, spread, chance)
     x = _regrey(x / 255, how, spread)
     if how.blur:
         soft = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        x = torch.where((torch.rand(n, generator=chance) < how.blur)[:, None, None, None], soft, x)
+        x = torch.where((_rand(n, chance=chance) < how.blur)[:, None, None, None], soft, x)
     if how.noise:
-        level = torch.rand(n, 1, 1, 1, generator=chance) * how.noise
-        x = x + torch.randn(x.shape, generator=chance) * level
+        level = _rand(n, 1, 1, 1, chance=chance) * how.noise
+        x = x + torch.randn(x.shape, generator=chance, device=chance.device) * level
     x = x.clamp_(0, 1)
     if how.erase:
         x = _erase(x, how.erase, chance)
@@ -68,15 +71,19 @@ def mixup(
     x: torch.Tensor, targets: torch.Tensor, alpha: float, chance: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend each picture and its target [N, K] with another of the batch; the share comes from Beta(alpha, alpha)."""
-    shape = torch.full((len(x),), alpha)
+    shape = torch.full((len(x),), alpha, device=x.device)
     # Two gamma draws make a beta draw; torch's own Beta takes no generator.
     first, second = (torch._standard_gamma(shape, generator=chance) for _ in range(2))
     share = first / (first + second).clamp_min(1e-9)
     share = torch.maximum(share, 1 - share)
-    other = torch.randperm(len(x), generator=chance)
+    other = torch.randperm(len(x), generator=chance, device=x.device)
     wide = share[:, None, None, None]
     mixed = x * wide + x[other] * (1 - wide)
     return mixed, targets * share[:, None] + targets[other] * (1 - share[:, None])
+
+
+def _rand(*shape: int, chance: torch.Generator) -> torch.Tensor:
+    return torch.rand(*shape, generator=chance, device=chance.device)
 
 
 def _move(x: torch.Tensor, how: Augmentation, spread: Spread, chance: torch.Generator) -> torch.Tensor:
@@ -85,9 +92,9 @@ def _move(x: torch.Tensor, how: Augmentation, spread: Spread, chance: torch.Gene
     zoom = torch.exp(spread(math.log1p(how.scale)))
     wide = torch.exp(spread(math.log1p(how.stretch)))
     across, down = spread(2 * how.shift), spread(2 * how.shift)
-    side = torch.ones(n)
+    side = torch.ones(n, device=x.device)
     if how.flip:
-        side = torch.where(torch.rand(n, generator=chance) < 0.5, -1.0, 1.0)
+        side = torch.where(_rand(n, chance=chance) < 0.5, -1.0, 1.0)
     if not (how.flip or how.rotate or how.scale or how.stretch or how.shift):
         return x
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -110,15 +117,15 @@ def _regrey(x: torch.Tensor, how: Augmentation, spread: Spread) -> torch.Tensor:
 def _erase(x: torch.Tensor, often: float, chance: torch.Generator) -> torch.Tensor:
     """Cover a box of 2 to 20 per cent of some pictures with their mean grey."""
     n, _, side, _ = x.shape
-    at = torch.arange(side)
+    at = torch.arange(side, device=x.device)
 
     def band() -> torch.Tensor:
-        length = (0.14 + 0.31 * torch.rand(n, generator=chance)) * side
-        start = torch.rand(n, generator=chance) * (side - length)
+        length = (0.14 + 0.31 * _rand(n, chance=chance)) * side
+        start = _rand(n, chance=chance) * (side - length)
         return (at[None] >= start[:, None]) & (at[None] < (start + length)[:, None])
 
     box = (band()[:, :, None] & band()[:, None, :])[:, None]
-    box &= (torch.rand(n, generator=chance) < often)[:, None, None, None]
+    box &= (_rand(n, chance=chance) < often)[:, None, None, None]
     return torch.where(box, x.mean(dim=(2, 3), keepdim=True), x)
 
 
@@ -128,12 +135,12 @@ def _frame(x: torch.Tensor, often: float, chance: torch.Generator) -> torch.Tens
     Edges hold collimation, letters and the look of a viewer: what a network must not tell a hospital by.
     """
     n, _, side, _ = x.shape
-    at = torch.arange(side)[None]
-    widths = torch.rand(4, n, 1, generator=chance) * 0.15 * side
+    at = torch.arange(side, device=x.device)[None]
+    widths = _rand(4, n, 1, chance=chance) * 0.15 * side
     down = (at >= widths[0]) & (at < side - widths[1])
     across = (at >= widths[2]) & (at < side - widths[3])
     inside = (down[:, :, None] & across[:, None, :])[:, None]
-    inside |= (torch.rand(n, generator=chance) >= often)[:, None, None, None]
-    kind, grey = torch.rand(n, generator=chance), torch.rand(n, generator=chance)
+    inside |= (_rand(n, chance=chance) >= often)[:, None, None, None]
+    kind, grey = _rand(n, chance=chance), _rand(n, chance=chance)
     cover = torch.where(kind < 0.4, 0.0, torch.where(kind < 0.8, x.mean(dim=(1, 2, 3)), grey))
     return torch.where(inside, x, cover[:, None, None, None])

@@ -20,19 +20,24 @@ import torch
 from safetensors import SafetensorError
 
 from cxrscreen.imaging import PREPROCESSING
+from models import features
 from models.compose import Composition
 from models.device import pick_device
 from models.engine import Engine, TorchEngine, choose
 from models.errors import BundleError, OptionsInvalid
-from models.explain import has_map, pack, to_heat
+from models.explain import has_map, pack, to_heat, uncropped
 from models.images import Pixels, stack
 from models.likeness import Likeness
-from models.passes import Pass
+from models.passes import Floats, Pass
 from models.transfer import Network, channels_last, glance_width
 
 __all__ = ["FORMAT", "BundleError", "Predictions", "Screener", "load", "save"]
 
-FORMAT = "cxrscreen-bundle/2"
+FORMAT = "cxrscreen-bundle/3"
+# A picture of which less is left is none.
+MOST_CROP = 0.4
+# The second format knew no crop.
+READ = ("cxrscreen-bundle/2", FORMAT)
 RECORD, WEIGHTS = "bundle.json", "model.safetensors"
 
 
@@ -47,6 +52,7 @@ class Predictions:
     subclass: list[str]
     distance: npt.NDArray[np.float32] | None  # [N]
     heat: list[bytes | None]
+    features: list[bytes]  # of each picture, to be kept (models.features); empty where they cannot be
 
 
 class Screener:
@@ -57,7 +63,8 @@ class Screener:
         self.composition = _composition(record)
         self.network = channels_last(network.eval())
         self.likeness = likeness
-        self.size = int(record["input_size"])
+        self.size, self.crop = int(record["input_size"]), float(record.get("crop", 0.0))
+        self.space = features.space_of(record, network)
         self.whole = Pass(
             self.network,
             record["mean"],
@@ -75,30 +82,43 @@ class Screener:
 
     def predict(self, images: Sequence[Pixels]) -> Predictions:
         """Screen derivatives, uint8 (H, W) of any size, as cxrscreen.imaging.decode gives them."""
-        return self.predict_inputs(stack(images, self.size))
+        return self.predict_inputs(stack(images, self.size, self.crop))
 
     def predict_inputs(self, inputs: torch.Tensor) -> Predictions:
         """The same of pictures that are already inputs, uint8 [N, 1, S, S]."""
-        logit_parts = [np.zeros((0, len(self.composition.subclasses)), np.float32)]
-        glances: list[npt.NDArray[np.float32]] = []
+        parts = [self.engine(chunk) for chunk in torch.split(inputs, self.engine.chunk)] if len(inputs) else []
+        if not parts:
+            return self._predictions(np.zeros((0, len(self.composition.subclasses)), np.float32), None, [], [])
+        logits, glance = (np.concatenate(part) for part in zip(*((p.logits, p.glance) for p in parts), strict=True))
         heat: list[bytes | None] = []
-        for chunk in torch.split(inputs, self.engine.chunk) if len(inputs) else ():
-            said, glance, evidence = self.engine(chunk)
-            logit_parts.append(said)
-            glances.append(glance)
-            if evidence is None:
-                heat += [None] * len(chunk)
+        for said in parts:
+            if said.evidence is None:
+                heat += [None] * len(said.logits)
             else:
-                heat += [pack(one) for one in to_heat(torch.from_numpy(evidence), self.record["heat_scale"])]
-        logits = np.concatenate(logit_parts)
+                evidence = uncropped(torch.from_numpy(said.evidence), self.crop)
+                heat += [pack(one) for one in to_heat(evidence, self.record["heat_scale"])]
+        return self._predictions(logits, glance, heat, [kept for said in parts for kept in features.pack(said)])
+
+    def predict_features(self, kept: Sequence[bytes]) -> Predictions:
+        """The same from the features of pictures (models.features) that lie in this bundle's space; no maps.
+
+        Raises ValueError where they do not fit.
+        """
+        pooled, glance = features.unpack(kept, self.network.head.in_features)
+        logits = features.logits_of(pooled, self.network.head)
+        return self._predictions(logits, glance, [None] * len(kept), list(kept))
+
+    def _predictions(
+        self, logits: Floats, glance: Floats | None, heat: list[bytes | None], kept: list[bytes]
+    ) -> Predictions:
         subclass_p = (torch.from_numpy(logits) / float(self.record["temperature"])).softmax(dim=1).numpy()
         class_p = self.composition.probabilities(subclass_p)
         label, subclass = self.composition.decide(subclass_p)
         distance = None
         if self.likeness is not None:
-            distance = self.likeness.distance(np.concatenate(glances)) if glances else np.zeros(0, np.float32)
+            distance = np.zeros(0, np.float32) if glance is None else self.likeness.distance(glance)
         score = class_p[:, self.composition.classes.index(self.record["positive"])]
-        return Predictions(subclass_p, class_p, score, label, subclass, distance, heat)
+        return Predictions(subclass_p, class_p, score, label, subclass, distance, heat, kept)
 
     def unlike(self, distance: float) -> bool:
         """Whether a picture at this distance is unlike anything seen in training, and so gets no score."""
@@ -110,8 +130,10 @@ def save(folder: Path, record: Mapping[str, Any], network: Network, likeness: Li
          more: Mapping[str, npt.NDArray[Any]]) -> Path:  # fmt: skip
     """Write a bundle; the record comes last, so a folder with a record is whole. Equal models give equal bytes.
 
-    `record` is everything but `format` and `weights`; `more` are further arrays that are kept beside the weights.
+    `record` is everything but `format`, `weights` and `feature_space`; `more` are further arrays that are kept beside
+    the weights.
     """
+    record = {**record, "feature_space": features.space_of(record, network)}
     tensors = {f"network.{name}": tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     if likeness is not None:
         tensors |= {f"likeness.{name}": torch.from_numpy(a) for name, a in likeness.to_arrays().items()}
@@ -150,7 +172,10 @@ def load(folder: Path, device: str = "cpu") -> Screener:
             raise BundleError(f"The bundle {folder} has a distance limit but no whole gate: {error}.") from None
         if len(likeness.mean) != glance_width(network, int(record["input_size"])):
             raise BundleError(f"The bundle {folder} has a distance gate of another network.")
-    return Screener(record, network.to(pick_device(device)), likeness)
+    screener = Screener(record, network.to(pick_device(device)), likeness)
+    if record.get("feature_space", screener.space) != screener.space:
+        raise BundleError(f"The bundle {folder} does not hold the backbone that its feature_space names.")
+    return screener
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -169,7 +194,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes(), parse_constant=_refuse)
     except ValueError as error:
         raise BundleError(f"{path} is not the JSON of a bundle: {error}.") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in READ:
         found = record.get("format") if isinstance(record, dict) else None
         raise BundleError(f"The bundle {folder} has format {found!r}; this program reads {FORMAT!r}.")
     for name, kind in _KINDS.items():
@@ -184,6 +209,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
         )
     if not all(record[name] > 0 for name in ("std", "temperature", "heat_scale")):
         raise BundleError(f"{path}: std, temperature and heat_scale are above 0.")
+    crop = record.get("crop", 0.0)
+    if not isinstance(crop, int | float) or not 0 <= crop < MOST_CROP:
+        raise BundleError(f"{path}: crop is {crop!r}; it lies between 0 and {MOST_CROP}.")
     if not 8 <= record["input_size"] <= 4096:
         raise BundleError(f"{path}: input_size is between 8 and 4096, not {record['input_size']}.")
     try:

@@ -41,11 +41,12 @@ class HalfPass(Pass):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features, pooled, glance = self.network.look(normalise(x, self.mean, self.std).half())
-        logits = self.network.head(pooled.float())
+        pooled = pooled.float()
+        logits = self.network.head(pooled)
         if not self.mapped:
-            return logits, glance.float()
+            return logits, pooled, glance.float()
         evidence = local_evidence(features.float(), self.network.head, self.members, self.temperature)
-        return logits, glance.float(), evidence
+        return logits, pooled, glance.float(), evidence
 
 
 class CardEngine:
@@ -96,8 +97,7 @@ class CardEngine:
             busy.append((slot, len(piece)))
         while busy:
             parts.append(_collect(*busy.popleft()))
-        joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return joined[0], joined[1], joined[2] if self.whole.mapped else None
+        return Said(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     @torch.inference_mode()
     def slot(self, count: int) -> Slot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from models.calibrate import softmax
 from models.checkpoint import Checkpoint
 from models.compose import Composition
 from models.decompose import ClassDecomposer
+from models.device import repeatable
 from models.errors import OptionsInvalid
 from models.images import grey_statistics, normalise, stack
 from models.loop import Progress, Stage, Task, Tell
@@ -117,20 +118,27 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.mean_, self.std_ = grey_statistics(inputs)
         self.log_: list[dict[str, Any]] = []
 
+        teachers: list[Network] = []
+
         def task(subclass: npt.NDArray[np.int64], parent: npt.NDArray[np.int64]) -> Task:
             positive = int(np.flatnonzero(self.classes_ == (self.positive or self.classes_[0]))[0])
             return Task(
                 inputs, torch.from_numpy(subclass), torch.from_numpy(parent),
-                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_, strata,
+                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_, strata, tuple(teachers),
             )  # fmt: skip
 
         devices = list(range(torch.cuda.device_count())) if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), repeatable():
             torch.manual_seed(self.random_state)
             whole = np.arange(len(self.classes_))
             network = self._begin(len(self.classes_))
             if self.start_ is not None:  # weights are worth most on greys as they know them
                 self.mean_, self.std_ = network.grey
+            for number in range(self.recipe_.teachers):
+                torch.manual_seed(self.random_state + 1000 * (number + 1))
+                teacher, alone = self._begin(len(self.classes_)), replace(task(targets, whole), teachers=())
+                self._stage(f"teacher {number + 1}", teacher, alone, self.recipe_.backbone_stage, tell, checkpoint)
+                teachers.append(teacher.eval())
             self._stage("backbone", network, task(targets, whole), self.recipe_.backbone_stage, tell, checkpoint)
             tell(Progress("decompose", 0, 1))
             self.features_ = self._features(network, inputs)
@@ -181,7 +189,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _inputs(self, X: Images) -> torch.Tensor:
         if isinstance(X, torch.Tensor):
             return X
-        return stack(list(X), self.recipe_.size)
+        return stack(list(X), self.recipe_.size, self.recipe_.crop)
 
     def _begin(self, outputs: int) -> Network:
         recipe = self.recipe_

@@ -66,8 +66,7 @@ class TorchEngine:
         # Bytes cross to the device, a quarter of what normalised pictures would weigh.
         if self.device.type == "cuda":
             inputs = inputs.pin_memory()
-        said = [part.cpu().numpy() for part in self.whole(inputs.to(self.device, non_blocking=True))]
-        return said[0], said[1], said[2] if self.whole.mapped else None
+        return Said(*(part.cpu().numpy() for part in self.whole(inputs.to(self.device, non_blocking=True))))
 
 
 class OpenVinoEngine:
@@ -95,7 +94,6 @@ class OpenVinoEngine:
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": streams, "NUM_STREAMS": streams}
         compiled = openvino.Core().compile_model(model, "CPU", options)
         self.requests = [compiled.create_infer_request() for _ in range(streams)]
-        self.mapped = whole.mapped
 
     def __call__(self, inputs: torch.Tensor) -> Said:
         pieces = [piece.numpy() for piece in torch.split(inputs, PIECE)]
@@ -108,8 +106,7 @@ class OpenVinoEngine:
                 said.append([np.array(tensor.data) for tensor in request.output_tensors])
             if place < len(pieces):
                 request.start_async([pieces[place]])
-        parts = [np.concatenate(part) for part in zip(*said, strict=True)]
-        return parts[0], parts[1], parts[2] if self.mapped else None
+        return Said(*(np.concatenate(part) for part in zip(*said, strict=True)))
 
 
 def choose(
@@ -192,7 +189,7 @@ def _probe(size: int) -> torch.Tensor:
 
 
 def _apart(one: Said, other: Said) -> float:
-    first, second = (torch.from_numpy(said[0]).softmax(dim=1) for said in (one, other))
+    first, second = (torch.from_numpy(said.logits).softmax(dim=1) for said in (one, other))
     return float((first - second).abs().max())
 
 

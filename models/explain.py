@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from models.transfer import Network
 
@@ -58,6 +59,19 @@ def fit_scale(network: Network, x: torch.Tensor, members: npt.NDArray[np.int64],
         for chunk in torch.split(x, 32)
     ]
     return round(max(1.0, float(torch.cat(parts).quantile(0.95))), 3)
+
+
+def uncropped(evidence: torch.Tensor, crop: float) -> torch.Tensor:
+    """Evidence [N, h, w] of what was left of pictures, as evidence of the whole ones; none where they were cut off."""
+    if not crop:
+        return evidence
+    height, width = (side + 2 for side in evidence.shape[1:])
+    rows, columns = ((((torch.arange(n) + 0.5) / n - crop) / (1 - 2 * crop)) * 2 - 1 for n in (height, width))
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(len(evidence), -1, -1, -1)
+    # A place of the map speaks for its whole square: outside its centre the next one is mixed in, at the rim none.
+    inside = (grid.abs() <= 1).all(dim=-1)
+    spread = functional.grid_sample(evidence[:, None], grid, padding_mode="border", align_corners=False)
+    return spread[:, 0] * inside
 
 
 def to_heat(evidence: torch.Tensor, scale: float) -> npt.NDArray[np.uint8]:

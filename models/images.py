@@ -12,11 +12,11 @@ from models.inputs import Pixels, to_input
 __all__ = ["Pixels", "grey_statistics", "normalise", "stack", "to_input"]
 
 
-def stack(pictures: Sequence[Pixels], size: int) -> torch.Tensor:
+def stack(pictures: Sequence[Pixels], size: int, crop: float = 0.0) -> torch.Tensor:
     """Pictures of any size as one tensor [N, 1, size, size] uint8."""
     if not len(pictures):
         return torch.empty(0, 1, size, size, dtype=torch.uint8)
-    return torch.from_numpy(np.stack([to_input(picture, size) for picture in pictures])[:, None])
+    return torch.from_numpy(np.stack([to_input(picture, size, crop) for picture in pictures])[:, None])
 
 
 def normalise(inputs: torch.Tensor, mean: float, std: float) -> torch.Tensor:

@@ -76,13 +76,17 @@ def outcomes(rows: Sequence[Row], threads: int = 2) -> Iterator[tuple[str, Pixel
 
 
 def load(
-    rows: Sequence[Row], size: int, threads: int = 2, progress: Callable[[int, int], None] | None = None
+    rows: Sequence[Row],
+    size: int,
+    threads: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    crop: float = 0.0,
 ) -> Loaded:
     """Every picture once, resized for the network; the same bytes in two splits are a leak and an IndexInvalid."""
     inputs = torch.empty(len(rows), 1, size, size, dtype=torch.uint8)
     hashes = []
     for position, (digest, pixels) in enumerate(pictures(rows, threads)):
-        inputs[position, 0] = torch.from_numpy(to_input(pixels, size))
+        inputs[position, 0] = torch.from_numpy(to_input(pixels, size, crop))
         hashes.append(digest)
         if progress:
             progress(position + 1, len(rows))

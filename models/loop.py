@@ -20,6 +20,7 @@ from models.augment import augment, mixup
 from models.checkpoint import Checkpoint
 from models.errors import TrainingFailed
 from models.images import normalise
+from models.losses import class_loss, composed, sibling_loss, taught_by
 from models.metrics import auroc
 from models.pace import balanced_order, make_optimizer, rate, seed_of
 from models.recipes import Schedule
@@ -45,7 +46,7 @@ Tell = Callable[[Progress], None]
 class Task:
     """Pictures uint8 [N, 1, S, S] with the target of each, and each target's class: `parent` [K].
 
-    `strata` [N] are the groups that a schedule balances, the classes when None.
+    `strata` [N] are the groups that a schedule balances, the classes when None. `teachers` are networks over classes.
     """
 
     inputs: torch.Tensor
@@ -57,6 +58,7 @@ class Task:
     mean: float
     std: float
     strata: torch.Tensor | None = None
+    teachers: tuple[Network, ...] = ()
 
 
 class Stage:
@@ -86,6 +88,8 @@ class Stage:
 
     def run(self) -> list[dict[str, Any]]:
         channels_last(self.network.to(self.device))
+        for teacher in self.task.teachers:
+            channels_last(teacher.to(self.device))
         saved = self.checkpoint.read(self.name) if self.checkpoint else None
         if saved and saved["done"]:
             self.network.load_state_dict(saved["network"])
@@ -110,7 +114,7 @@ class Stage:
         groups, epochs = self.phases[number]
         release(self.network, groups)
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = make_optimizer(self.schedule, trained)
+        optimizer = make_optimizer(self.schedule, trained, list(self.network.head.parameters()))
         ema = None
         if self.schedule.ema:
             ema = ModelEmaV3(self.network, decay=self.schedule.ema, use_warmup=True)
@@ -137,15 +141,17 @@ class Stage:
     ) -> tuple[float, int]:
         seed = seed_of(self.seed, self.name, number, epoch)
         chance = torch.Generator().manual_seed(seed)
+        # Pictures are changed where the network is; the order of rows is drawn on the processor.
+        paint = chance if self.device.type == "cpu" else torch.Generator(self.device).manual_seed(seed)
         torch.manual_seed(seed)  # drop path and drop-out draw from torch's own generator
         train_mode(self.network)
         total, seen = 0.0, 0
         batches = list(self._batches(chance))
         for position, rows in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = rate(self.schedule, epoch + position / len(batches), epochs)
+                group["lr"] = rate(self.schedule, epoch + position / len(batches), epochs) * group["times"]
             whole = (position + 1) % self.schedule.accumulate == 0 or position + 1 == len(batches)
-            loss = self._step(rows, chance, optimizer, whole)
+            loss = self._step(rows, paint, optimizer, whole)
             if not math.isfinite(loss):
                 raise TrainingFailed(
                     f"The loss is no number any more ({loss}) in epoch {epoch + 1} of stage {self.name}; "
@@ -162,19 +168,35 @@ class Stage:
     ) -> float:
         """Forward and backward of one batch; `whole` says that its accumulated step is complete."""
         task, schedule = self.task, self.schedule
-        targets = functional.one_hot(task.targets[rows], len(task.parent)).to(torch.float32)
-        grey = augment(task.inputs[rows], schedule.augmentation, chance)
+        targets = functional.one_hot(task.targets[rows], len(task.parent)).to(self.device, torch.float32)
+        grey = augment(task.inputs[rows].to(self.device), schedule.augmentation, chance)
         if schedule.mixup:
             grey, targets = mixup(grey, targets, schedule.mixup, chance)
-        x = normalise(grey, task.mean, task.std).to(self.device)
-        with autocast(self.device):
-            logits = self.network(x)
-        loss = functional.cross_entropy(logits.float(), targets.to(self.device), label_smoothing=schedule.smoothing)
+        x = normalise(grey, task.mean, task.std)
+        loss = self._loss(x, targets)
         (loss / schedule.accumulate).backward()  # type: ignore[no-untyped-call]
         if whole:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
+
+    def _loss(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of pictures [N, 1, S, S] with shares of the targets [N, K]."""
+        schedule, parent = self.schedule, self.task.parent.to(self.device)
+        with autocast(self.device):
+            taught = taught_by(self.task.teachers, x) if self.task.teachers else None
+            pooled = self.network.features(x)[1]
+            logits = self.network.head(pooled).float()
+            # On what the network sees, held fast: to tell siblings apart shall not change what the classes stand on.
+            apart = self.network.head(pooled.detach()).float() if schedule.siblings is not None else None
+        classes = int(self.task.parent.max()) + 1
+        if apart is None and taught is None:
+            return functional.cross_entropy(logits, targets, label_smoothing=schedule.smoothing)
+        shares = torch.zeros(len(targets), classes, device=self.device).index_add_(1, parent, targets)
+        loss = class_loss(composed(logits, parent, classes), shares, schedule.smoothing, taught)
+        if apart is not None and len(parent) > classes:
+            loss = loss + (schedule.siblings or 0.0) * sibling_loss(apart, targets, parent, classes)
+        return loss
 
     def _batches(self, chance: torch.Generator) -> Iterator[torch.Tensor]:
         strata = self.task.parent[self.task.targets] if self.task.strata is None else self.task.strata

@@ -17,24 +17,29 @@ from models.inputs import STRETCH
 class CardDecoder:
     """Raises RuntimeError where nvJPEG cannot be had."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.size, self.device = size, device
+    def __init__(self, size: int, crop: float, device: torch.device) -> None:
+        self.size, self.crop, self.device = size, crop, device
         self.decode: Callable[[list[torch.Tensor], torch.device], list[torch.Tensor]] = jpeg_decoder()
 
     @torch.inference_mode()
     def __call__(self, files: Sequence[bytes]) -> torch.Tensor:
         """Inputs uint8 [N, 1, S, S] on the card. Raises RuntimeError where one of the files is no JPEG."""
         coded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-        return to_inputs(self.decode(coded, self.device), self.size)
+        return to_inputs(self.decode(coded, self.device), self.size, self.crop)
 
 
-def to_inputs(pictures: Sequence[torch.Tensor], size: int) -> torch.Tensor:
-    """`models.inputs.to_input` of pictures uint8 [1, H, W] on any device, as uint8 [N, 1, S, S]."""
+def to_inputs(pictures: Sequence[torch.Tensor], size: int, crop: float = 0.0) -> torch.Tensor:
+    """`models.inputs.to_input` of pictures uint8 [1, H, W] on any device, as uint8 [N, 1, S, S].
+
+    A crop is rounded to whole pixels here.
+    """
     small = torch.empty(len(pictures), 1, size, size, dtype=torch.uint8, device=pictures[0].device)
     shapes = [tuple(picture.shape) for picture in pictures]
     for shape in set(shapes):
         places = [place for place, one in enumerate(shapes) if one == shape]
-        same = torch.stack([pictures[place] for place in places]).float()
+        top, left = round(crop * shape[1]), round(crop * shape[2])
+        inner = (..., slice(top, shape[1] - top), slice(left, shape[2] - left))
+        same = torch.stack([pictures[place][inner] for place in places]).float()
         resized = torch.nn.functional.interpolate(same, size=(size, size), mode="bilinear", antialias=True)
         small[places] = resized.round_().clamp_(0, 255).to(torch.uint8)
     return _stretch(small)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -39,14 +40,22 @@ def phases_of(tuning: str, groups: int, epochs: int) -> list[tuple[int | None, i
     return [(number, share + (i < rest)) for i, number in enumerate(released)]
 
 
-def make_optimizer(schedule: Schedule, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    schedule: Schedule, parameters: Sequence[torch.nn.Parameter], head: Sequence[torch.nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """`times` of each parameter group says how many times the schedule's rate it learns at: the head's is its own."""
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(parameters, schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    # Norms and biases are not decayed.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+        groups = [{"params": list(parameters), "times": 1.0}]
+        return torch.optim.SGD(groups, schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    last = {id(p) for p in head}
+    groups = []
+    for own, times in ((False, 1.0), (True, schedule.head_rate)):
+        part = [p for p in parameters if (id(p) in last) == own]
+        # Norms and biases are not decayed.
+        groups.append(
+            {"params": [p for p in part if p.ndim > 1], "weight_decay": schedule.weight_decay, "times": times}
+        )
+        groups.append({"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0, "times": times})
     return torch.optim.AdamW(groups, schedule.lr)
 
 

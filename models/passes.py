@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,8 +14,15 @@ from models.images import normalise
 from models.transfer import Network
 
 Floats = npt.NDArray[np.float32]
-# Logits [N, K], what the gate sees [N, G], and the local evidence [N, h, w] where the network has a map.
-Said = tuple[Floats, Floats, Floats | None]
+
+
+class Said(NamedTuple):
+    """What a pass says of N pictures."""
+
+    logits: Floats  # [N, K]
+    pooled: Floats  # [N, D], what the head saw
+    glance: Floats  # [N, G], what the gate sees
+    evidence: Floats | None = None  # [N, h, w], the local one, where the network has a map
 
 
 class Pass(nn.Module):
@@ -37,5 +46,5 @@ class Pass(nn.Module):
         features, pooled, glance = self.network.look(normalise(x, self.mean, self.std))
         logits = self.network.head(pooled)
         if not self.mapped:
-            return logits, glance
-        return logits, glance, local_evidence(features, self.network.head, self.members, self.temperature)
+            return logits, pooled, glance
+        return logits, pooled, glance, local_evidence(features, self.network.head, self.members, self.temperature)

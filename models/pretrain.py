@@ -126,6 +126,7 @@ def _learn(
             first = int(saved["epoch"])
         for epoch in range(first, options.epochs):
             chance = torch.Generator().manual_seed(seed_of(options.seed, "pretrain", epoch))
+            paint = chance if device.type == "cpu" else torch.Generator(device).manual_seed(chance.initial_seed())
             torch.manual_seed(seed_of(options.seed, "drop", epoch))
             order = torch.randperm(len(inputs), generator=chance)
             batches = [part for part in torch.split(order, options.batch) if len(part) == options.batch]
@@ -133,7 +134,8 @@ def _learn(
             for position, part in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = rate(schedule, epoch + position / len(batches), options.epochs)
-                views = [normalise(augment(inputs[part], VIEWS, chance), mean, std).to(device) for _ in range(2)]
+                grey = inputs[part].to(device)
+                views = [normalise(augment(grey, VIEWS, paint), mean, std) for _ in range(2)]
                 with autocast(device):
                     one, other = twins(views[0]), twins(views[1])
                 loss = twin_loss(one.float(), other.float(), options.balance)

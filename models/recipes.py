@@ -1,6 +1,7 @@
 """How a training goes: schedules by name, and the options a person may set over them.
 
-best     ours; what won by cross-validation on the open set: ImageNet weights, few epochs.
+best     ours; what won by cross-validation on the open set: ImageNet weights, few epochs, edges cut off.
+taught   the same, larger, taught by three networks of its kind: what the shipped bundle was made by, on a GPU.
 scratch  ours where no weights may be used: a smaller network, ninety epochs.
 detrac   the authors' schedule (Abbas et al. 2020): SGD, a falling step, no augmentation beyond flips.
 phantom  a minute for the demo's synthetic chests.
@@ -23,6 +24,8 @@ class Schedule:
     `balance` 0 draws classes as they come, 1 equally often. `ema` is the decay of the running average of the weights,
     0 for none. `accumulate` batches make one step. `patience` is the number of epochs without a better validation loss
     after which a stage ends, 0 never. `keep` says which weights remain: those of the best validation loss, or the last.
+    The last layer learns `head_rate` times as fast as the rest. `siblings` weighs the subclasses of one class against
+    each other beside the classes (models.losses); None is the authors' plain cross-entropy over all subclasses.
     """
 
     epochs: int
@@ -42,6 +45,8 @@ class Schedule:
     keep: str = "best"
     drop_path: float = 0.0
     accumulate: int = 1
+    head_rate: float = 1.0
+    siblings: float | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -51,7 +56,8 @@ class Recipe:
 
     `stride` is that of transfer.Network. `pretrained` begins with published weights. These two are those of the
     recipe's own backbone: another one keeps its own stride, and begins from nothing unless it is told otherwise.
-    `by_source` balances the classes of each source instead of the classes (DeTraC.fit).
+    `by_source` balances the classes of each source instead of the classes (DeTraC.fit). `crop` is cut off every picture
+    (models.inputs). As many `teachers` are trained first, alike but for their luck; both stages learn from their words.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Recipe:
     stride: int = 0
     pretrained: bool = False
     by_source: bool = False
+    crop: float = 0.0
+    teachers: int = 0
 
 
 # A phantom's consolidation is small and faint: erased boxes and strong contrast would hide it.
@@ -77,10 +85,11 @@ RECIPES = {
         "tf_efficientnet_lite0",
         192,
         "auto",
-        Schedule(epochs=10, lr=4e-4, ema=0.97, balance=0.5),
-        Schedule(epochs=4, lr=1e-4, ema=0.97, balance=0.5),
+        Schedule(epochs=20, lr=4e-4, ema=0.97, balance=0.5),
+        Schedule(epochs=5, lr=1e-4, ema=0.97, balance=0.5, head_rate=10, siblings=0.3),
         pretrained=True,
         by_source=True,
+        crop=0.06,
     ),
     "scratch": Recipe(
         "scratch",
@@ -115,6 +124,7 @@ RECIPES = {
         stride=16,
     ),
 }  # fmt: skip
+RECIPES["taught"] = replace(RECIPES["best"], name="taught", size=256, teachers=3)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def train(index: Path, out: Path, options: TrainOptions, progress: Tell = lambda
             read.split("train", "val", "test"),
             recipe.size,
             progress=lambda n, of: progress(Progress("images", n, of)),
+            crop=recipe.crop,
         )
         settings = {name: value for name, value in asdict(options).items() if name not in ("threads", "name")}
         checkpoint = Checkpoint(out / "checkpoint", {**settings, "data": loaded.fingerprint()})
@@ -140,6 +141,7 @@ def _describe(read: Index, loaded: Loaded, estimator: DeTraC, options: TrainOpti
         "k": decomposer.k_,
         "positive": POSITIVE,
         "input_size": recipe.size,
+        "crop": recipe.crop,
         "mean": estimator.mean_,
         "std": estimator.std_,
         "preprocessing": PREPROCESSING,

@@ -101,6 +101,7 @@ class Network(nn.Module):
         weight, bias = self.head.weight.detach().clone(), self.head.bias.detach().clone()
         self.body.reset_classifier(len(parent))  # type: ignore[operator]
         self.head.to(weight.device)
+        parent = parent.to(weight.device)
         with torch.no_grad():
             self.head.weight.copy_(weight[parent])
             self.head.bias.copy_(bias[parent] - torch.bincount(parent)[parent].log())

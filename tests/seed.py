@@ -21,7 +21,7 @@ from cxrscreen.tables import (
 )
 
 RECORD = {
-    "format": "cxrscreen-bundle/2",
+    "format": "cxrscreen-bundle/3",
     "classes": ["covid", "normal", "pneumonia"],
     "subclasses": [
         {"name": "covid-1", "class": "covid", "n": 5},

@@ -15,7 +15,7 @@ import torch
 from cxrscreen.imaging import PREPROCESSING
 from models import bundle
 from models.bundle import BundleError
-from models.explain import local_evidence, to_heat
+from models.explain import local_evidence, to_heat, uncropped
 from models.likeness import Likeness
 from models.transfer import Network
 
@@ -114,6 +114,16 @@ def test_a_map_of_one_place_is_the_score_itself(folder):
         evidence = local_evidence(flat, head, members, 1.5)
         p = (head(flat.mean(dim=(2, 3))) / 1.5).softmax(dim=1)[:, :2].sum(dim=1)
     torch.testing.assert_close(evidence, torch.logit(p)[:, None, None].expand(3, 2, 2), rtol=1e-3, atol=1e-3)
+
+
+def test_a_map_of_what_was_left_lies_in_the_middle_of_the_whole_picture():
+    evidence = torch.ones(1, 8, 8)
+    assert torch.equal(uncropped(evidence, 0.0), evidence)
+    whole = uncropped(evidence, 0.2)
+    assert whole.shape == (1, 10, 10)
+    expected = torch.zeros(1, 10, 10)
+    expected[:, 2:-2, 2:-2] = 1  # a fifth of each side was cut off, and nothing is known of it
+    assert torch.allclose(whole, expected, atol=1e-5)
 
 
 def test_heat_is_nothing_where_a_place_speaks_against_and_full_from_the_scale_on():
@@ -215,12 +225,50 @@ def test_weights_of_other_shapes_or_names_are_refused(folder):
     assert "no whole gate" in line(folder)
 
 
-def test_half_precision_weights_are_read(folder):
-    before = bundle.load(folder).predict(pictures(2)).score
+def halve(folder):
     tensors = safetensors.torch.load((folder / "model.safetensors").read_bytes())
     half = {k: v.half() if k.startswith("network.") and v.is_floating_point() else v for k, v in tensors.items()}
     reweigh(folder, safetensors.torch.save(half))
+
+
+def test_half_precision_weights_are_read(folder):
+    before = bundle.load(folder).predict(pictures(2)).score
+    halve(folder)
+    record = json.loads((folder / "bundle.json").read_text())
+    del record["feature_space"]
+    (folder / "bundle.json").write_text(json.dumps(record))
     np.testing.assert_allclose(bundle.load(folder).predict(pictures(2)).score, before, atol=0.01)
+
+
+def test_a_feature_space_of_other_weights_is_refused(folder):
+    """Else kept features of one backbone would be read by the head of another."""
+    halve(folder)
+    assert "does not hold the backbone that its feature_space names" in line(folder)
+
+
+def test_the_edge_is_cut_off_as_in_training(tmp_path, parts):
+    """A crop in the record: the border has no say."""
+    screener = bundle.load(bundle.save(tmp_path / "b", record(crop=0.2), *parts, {}))
+    plain = pictures(1)[0]
+    framed = plain.copy()
+    edge = int(0.15 * min(plain.shape))
+    framed[:edge] = framed[-edge:] = 255
+    framed[:, :edge] = framed[:, -edge:] = 0
+    np.testing.assert_array_equal(screener.predict([plain]).subclass_p, screener.predict([framed]).subclass_p)
+
+
+@pytest.mark.parametrize("crop", [-0.1, 0.4, "0.1", None])
+def test_a_crop_that_leaves_no_picture_is_refused(folder, crop):
+    rewrite(folder, crop=crop)
+    assert "crop" in line(folder)
+
+
+def test_the_format_before_is_read_as_one_without_a_crop(folder):
+    before = bundle.load(folder).predict(pictures(2)).score
+    record = json.loads((folder / "bundle.json").read_text())
+    del record["feature_space"]
+    (folder / "bundle.json").write_text(json.dumps(record | {"format": "cxrscreen-bundle/2"}))
+    np.testing.assert_array_equal(bundle.load(folder).predict(pictures(2)).score, before)
 
 
 def test_a_bundle_written_over_another_is_never_half_of_each(folder, parts, monkeypatch):

@@ -58,3 +58,14 @@ def test_statistics_make_zero_mean_and_unit_deviation():
     x = normalise(inputs, *grey_statistics(inputs))
     assert abs(float(x.mean())) < 1e-3
     assert abs(float(x.std()) - 1) < 1e-3
+
+
+def test_a_crop_cuts_the_same_share_off_every_side():
+    across = picture(200, 100)
+    whole, inner = to_input(across, 100), to_input(across, 100, crop=0.1)
+    # Stretched anew, a straight ramp without its ends is a straight ramp again: only what was cut tells them apart.
+    assert np.abs(whole.astype(int) - inner.astype(int)).max() <= 3
+    framed = across.copy()
+    framed[:10], framed[-10:], framed[:, :5], framed[:, -5:] = 255, 0, 255, 0
+    np.testing.assert_array_equal(to_input(framed, 100, crop=0.1), inner)
+    assert (to_input(framed, 100) != whole).any()

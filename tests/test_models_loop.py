@@ -147,8 +147,11 @@ def test_accumulated_batches_make_one_step():
             steps.append(1)
             return super().step(closure)
 
+    def one_group(schedule, parameters, head):
+        return Counting([{"params": parameters, "times": 1.0}], schedule.lr)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.loop.make_optimizer", lambda schedule, parameters: Counting(parameters, schedule.lr))
+        patch.setattr("models.loop.make_optimizer", one_group)
         stage(replace(QUICK, epochs=1, accumulate=2)).run()  # three batches: two, and the one that is left
     assert len(steps) == 2
 

@@ -54,7 +54,7 @@ def test_a_bundle_comes_out_and_nothing_else(trained):
     out, told = trained
     assert sorted(content(out)) == ["bundle.json", "log.csv", "model.safetensors"]
     record = json.loads((out / "bundle.json").read_text())
-    assert record["format"] == "cxrscreen-bundle/2" and record["phantom"] is True
+    assert record["format"] == bundle.FORMAT and record["phantom"] is True
     assert record["k"] == {"covid": 2, "normal": 2, "pneumonia": 2}
     assert sum(one["n"] for one in record["subclasses"]) == sum(record["data"]["splits"]["train"].values())
     assert record["preprocessing"] == imaging.PREPROCESSING

@@ -101,7 +101,7 @@ def _pooled(screener: Screener, pixels: list[Pixels]) -> tuple[Array, Array]:
     """Pooled features [N, D] and subclass probabilities [N, S]."""
     record, network = screener.record, screener.network
     device = next(network.parameters()).device
-    inputs = normalise(stack(pixels, screener.size), record["mean"], record["std"]).to(device)
+    inputs = normalise(stack(pixels, screener.size, screener.crop), record["mean"], record["std"]).to(device)
     pooled = network.features(inputs)[1]
     logits = network.head(pooled).cpu().numpy()
     return pooled.cpu().numpy(), softmax(logits, float(record["temperature"]))

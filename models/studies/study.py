@@ -107,12 +107,14 @@ def open_data(index: Path, options: StudyOptions, size: int | None = None, tell:
         raise OptionsInvalid(f"The target sensitivity lies between 0 and 1, not at {options.sensitivity}.")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise OptionsInvalid("Seeds are whole numbers, one at least and each once.")
-    side = resolve(options.recipe, options.network()).size if size is None else size
+    recipe = resolve(options.recipe, options.network())
     read = read_index(index)
     require_trainable(read)
     if not read.split("test"):
         raise OptionsInvalid(f"{index}: there is no picture in split test.")
-    loaded = load(read.rows, side, progress=lambda n, of: tell(Progress("images", n, of)))
+    loaded = load(
+        read.rows, size or recipe.size, progress=lambda n, of: tell(Progress("images", n, of)), crop=recipe.crop
+    )
     return Data(*(loaded.split(name) for name in ("train", "val", "test")))
 
 
