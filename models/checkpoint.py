@@ -26,7 +26,8 @@ class Checkpoint:
                 "choose another --out, or remove the folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        told.write_text(mine)
+        if not told.exists():
+            told.write_text(mine)
 
     def read(self, stage: str) -> dict[str, Any] | None:
         """What was written last; None when nothing was, or it cannot be read any more."""
