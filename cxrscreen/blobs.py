@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,11 +21,15 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from cxrscreen.errors import UsageError
 from cxrscreen.settings import get_settings
 
 CHUNK = 1 << 20
 # The folders of a kind: the first two digits of the names in them.
 SHELVES = tuple(f"{number:02x}" for number in range(256))
+
+
+LOOK_SECONDS = 5.0  # a store that is no disk is asked no more often whether it is there
 
 
 class StoreAway(OSError):
@@ -34,15 +39,26 @@ class StoreAway(OSError):
     """
 
 
+def filesystem(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it. Raises UsageError where the package for it is not installed."""
+    try:
+        # No listing is remembered: another process may have changed what it tells.
+        found: tuple[Any, str] = fsspec.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        scheme = url.partition("://")[0]
+        extra = " (pip install 'cxrscreen[s3]')" if scheme == "s3" else ""
+        raise UsageError(f"{scheme}:// needs a package that is not installed{extra}: {error}") from error
+    return found
+
+
 class Blobs:
     """`kind` is a folder of the store: originals, derivatives, uploads, models."""
 
     def __init__(self, url: str) -> None:
-        self.fs: Any
-        # No listing is remembered: another process may have changed what it tells.
-        self.fs, self.root = fsspec.url_to_fs(url, use_listings_cache=False)
+        self.fs, self.root = filesystem(url)
         self.local = isinstance(self.fs, LocalFileSystem)
         self.in_use = False
+        self._seen = float("-inf")
 
     def path(self, kind: str, name: str) -> str:
         """Where a blob lies; a name that begins with a dot is what a writer has not finished yet."""
@@ -54,7 +70,16 @@ class Blobs:
         From here on a store that goes away is not made anew: what were written to it would be hidden once it is back.
         """
         self.in_use = True
-        if self.local and not Path(self.root, "models").is_dir():
+        if self.local:
+            there = Path(self.root, "models").is_dir()
+        elif there := time.monotonic() - self._seen < LOOK_SECONDS:
+            return
+        else:
+            with self._answering():
+                there = bool(self.fs.exists(f"{self.root}/models"))
+            if there:
+                self._seen = time.monotonic()
+        if not there:
             raise StoreAway(f"The store is not at {self.root}.")
 
     def free_bytes(self) -> int | None:

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from sqlalchemy import select
 
-from cxrscreen import db, orphans
+from cxrscreen import db, orphans, sources
 from cxrscreen.blobs import SHELVES, Blobs
 from cxrscreen.tables import Image
 
@@ -82,5 +81,5 @@ def _referred(count: Count, shelf: str) -> Iterator[Finding]:
         ).all()
     count.blobs["referred"] += len(rows)
     for sha256, path in rows:
-        if path is not None and not Path(path).is_file():
+        if path is not None and not sources.is_there(path):
             yield Finding(Trouble.MISSING, "referred", sha256)

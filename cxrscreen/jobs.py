@@ -136,6 +136,9 @@ def progress(session: Session, job: Job) -> dict[str, Any]:
         "cancelled": told.cancelled,
         "waiting": told.waiting,
         "reasons": told.reasons,
+        # Of a watched folder: files that were taken before, and files that are still written to.
+        "unchanged": job.scope.get("unchanged"),
+        "unsettled": job.scope.get("unsettled"),
         "share": told.settled / told.found if told.found else (1.0 if job.finished_at else 0.0),
         "rate": round(rate, 2),
         "seconds": round(took, 1),

@@ -96,8 +96,8 @@ def carry(session: Session, schedule: Schedule, night: Night, version: ModelVers
         JobKind.NIGHTLY,
         f"{schedule.name}, night of {night.window.replace('T', ' ')}",
         version.id,
-        sources=[{"path": folder, "label": folder}] if folder else (),
-        scope={key: value for key, value in schedule.scope.items() if key != "folder"},
+        sources=[{"path": folder, "label": folder, "watch": bool(schedule.scope.get("watch"))}] if folder else (),
+        scope={key: value for key, value in schedule.scope.items() if key not in ("folder", "watch")},
         schedule_id=schedule.id,
         window=night.window,
     )

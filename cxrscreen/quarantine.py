@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit
+from cxrscreen import audit, sources
 from cxrscreen.blobs import Blobs
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Rejection, Upload, User
@@ -148,7 +148,7 @@ def _is_there(session: Session, aside: Aside, store: Blobs, known: dict[tuple[in
     entry = aside.entry
     if aside.thumb is not None:
         image = session.get_one(Image, aside.thumb)
-        return store.exists("originals", image.sha256) or (image.path is not None and Path(image.path).is_file())
+        return store.exists("originals", image.sha256) or (image.path is not None and sources.is_there(image.path))
     if entry.frames > 1:  # frames are read with their file, whose other frames are settled
         return False
     for source in aside.job.sources:
@@ -166,4 +166,4 @@ def _source_is_there(session: Session, source: dict[str, Any], store: Blobs) -> 
         upload = session.get(Upload, source["upload"])
         return upload is not None and upload.removed_at is None and store.exists("uploads", upload.sha256)
     path = str(source["path"])
-    return "://" in path or Path(path).exists()  # a store is asked when it is read
+    return sources.is_url(path) or Path(path).exists()  # a store is asked when it is read

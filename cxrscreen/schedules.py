@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit, hours, jobs, registry
+from cxrscreen import audit, hours, jobs, registry, sources
 from cxrscreen.errors import Conflict, NotFound, UsageError
 from cxrscreen.hours import Hours
 from cxrscreen.tables import Job, ModelPolicy, ModelVersion, Night, Schedule, User, now
@@ -32,7 +32,8 @@ class Wish:
     policy: str = ModelPolicy.ACTIVE.value
     model: str = ""  # of the policy "version"
     since: str = ""  # ISO date
-    folder: str = ""
+    folder: str = ""  # or a prefix of an object store
+    watch: bool = False  # of the folder just what is new each time
     job: str = ""
     only: str = "all"
     rate: str = ""
@@ -53,6 +54,7 @@ def wish_of(session: Session, row: Schedule) -> Wish:
         model=version.name if version else "",
         since=row.scope.get("since", "")[:10],
         folder=row.scope.get("folder", ""),
+        watch=bool(row.scope.get("watch")),
         job=str(row.scope.get("job", "")),
         only="all" if flagged is None else "flagged" if flagged else "unflagged",
         rate=str(row.rate or ""),
@@ -176,16 +178,14 @@ def _scope(session: Session, wish: Wish, bound: bool) -> dict[str, Any]:
     if wish.folder:
         if scope:
             raise UsageError("A folder is read whole: leave the date, the job and the flagged ones out.")
-        scope["folder"] = str(jobs.allowed_folder(wish.folder) if bound else folder(wish.folder))
+        scope["folder"] = sources.allowed(wish.folder) if bound else sources.named(wish.folder)
+    if wish.watch:
+        if not wish.folder:
+            raise UsageError("Name the folder or the prefix to watch.")
+        scope["watch"] = True
+        if not sources.is_url(wish.folder):
+            scope["folder"] = str(Path(scope["folder"]).resolve())
     return scope
-
-
-def folder(path: str) -> Path:
-    """A folder that exists; raises NotFound."""
-    real = Path(path).absolute()
-    if not real.exists():
-        raise NotFound(f"The folder {path} does not exist on the server.")
-    return real
 
 
 def _rate(text: str) -> int | None:

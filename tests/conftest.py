@@ -101,4 +101,4 @@ def database(empty_database: Settings) -> Settings:
     return empty_database
 
 
-pytest_plugins = ["stack_fixtures", "dashboard_fixtures", "viewer_fixtures", "evaluation_fixtures"]
+pytest_plugins = ["stack_fixtures", "dashboard_fixtures", "viewer_fixtures", "evaluation_fixtures", "s3_fixtures"]

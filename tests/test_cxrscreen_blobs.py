@@ -12,13 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from s3_fixtures import Bucket
 
 from cxrscreen.blobs import Blobs
 from cxrscreen.settings import Settings
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "s3":
+        bucket: Bucket = request.getfixturevalue("bucket")
+        return Blobs(f"{bucket.url}/store")
     url = f"file://{tmp_path / 'store'}" if request.param == "file" else f"memory://{tmp_path.name}"
     return Blobs(url)
 
@@ -50,9 +54,10 @@ WRITER = """
 import os, sys
 from cxrscreen.blobs import Blobs
 store, n = Blobs(sys.argv[1]), 0
-print("ready", flush=True)
 while True:
     store.put("originals", n.to_bytes(4, "big") * 200_000)
+    if n == 0:
+        print("ready", flush=True)
     n += 1
 """
 
@@ -70,6 +75,29 @@ def test_a_killed_writer_leaves_no_half_blob(tmp_path: Path) -> None:
     assert whole
     for path in whole:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+
+
+def test_a_blob_of_an_object_store_is_one_request(bucket: Bucket) -> None:
+    """So that it is there whole, or not at all: a service shows no half of what it was sent."""
+    store = Blobs(f"{bucket.url}/store")
+    bucket.service.asked.clear()
+    name = store.put("originals", os.urandom(12 << 20))
+    writes = [path for method, path in bucket.service.asked if method in ("PUT", "POST")]
+    assert writes == [f"/{bucket.name}/store/originals/{name[:2]}/{name}"]
+    assert store.digest("originals", name) == name
+
+
+def test_a_killed_writer_leaves_no_half_blob_in_an_object_store(bucket: Bucket) -> None:
+    for delay in (0.05, 0.17, 0.31):
+        url = f"{bucket.url}/store"
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE)
+        assert writer.stdout and writer.stdout.readline() == b"ready\n"
+        time.sleep(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    found = bucket.content("store/originals")
+    assert found and all(hashlib.sha256(data).hexdigest() == name for name, data in found.items())
 
 
 def test_secrets_are_made_once_and_are_nobody_elses(configure: Callable[..., Settings], tmp_path: Path) -> None:

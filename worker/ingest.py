@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxrscreen import blobs, db, entries, ingests, queue
-from cxrscreen.imaging import Limits, Member, walk
+from cxrscreen import arrivals, blobs, db, entries, ingests, queue, sources
+from cxrscreen.arrivals import Arrivals
+from cxrscreen.errors import CxrscreenError
+from cxrscreen.imaging import Limits, Member
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
 from worker import intake, rescreen, room, runtime
@@ -57,7 +58,7 @@ def run(_job_id: int) -> None:
     except Stopped:
         _release(job_id, me)
         return
-    except UploadLost as missing:
+    except (UploadLost, CxrscreenError) as missing:
         error = str(missing)
     except (OSError, SQLAlchemyError) as trouble:
         runtime.INGESTING.last_error = f"{type(trouble).__name__}: {trouble}"
@@ -100,12 +101,16 @@ def _list_sources(job: Job, me: str) -> None:
     space = room.Room(job, me)
     with ExitStack() as stack, ThreadPoolExecutor(get_settings().decode_threads) as pool:
         for source in job.sources:
-            path, referred = _open_source(source, stack)
-            place = intake.Place(job, me, path, referred, pool)
-            cut = slices(_members(path, source["label"]))
+            origin, referred = _open_source(source, stack)
+            seen = _watching(job) if source.get("watch") else None
+            place = intake.Place(job, me, origin, referred, pool, seen)
+            found = origin.files(source["label"])
+            cut = slices(origin.members(seen.fresh(found) if seen else found, _limits()))
             if job.attempts > 1:  # somebody died here: find out at which file
                 cut = (part for members in cut for part in intake.apart(job.id, members))
             _take_in((intake.Slice(place, members) for members in cut), space)
+            if seen is not None:
+                _tell(seen)
 
 
 def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
@@ -141,28 +146,38 @@ def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
         raise Stopped
 
 
-def _open_source(source: dict[str, Any], stack: ExitStack) -> tuple[Path, bool]:
-    """The real path of a source, and whether its plain files are referred to (a server folder) or copied."""
+def _watching(job: Job) -> Arrivals:
+    with db.read() as session:
+        return arrivals.of_job(session, job)
+
+
+def _tell(seen: Arrivals) -> None:
+    with db.write() as session:
+        seen.tell(session)
+
+
+def _open_source(source: dict[str, Any], stack: ExitStack) -> tuple[sources.Source, bool]:
+    """A source, and whether its plain files are referred to (a server folder, a prefix) or copied."""
     if "upload" not in source:
-        return Path(source["path"]), not get_settings().copy_folder_files
+        return sources.at(source["path"]), not get_settings().copy_folder_files
     with db.read() as session:
         upload = session.get_one(Upload, source["upload"])
     store = blobs.store()
     if not store.exists("uploads", upload.sha256):
         raise UploadLost(f"The upload {upload.name!r} is no longer in the store.")
-    return stack.enter_context(store.as_file("uploads", upload.sha256, get_settings().cache_dir)), False
+    path = stack.enter_context(store.as_file("uploads", upload.sha256, get_settings().cache_dir))
+    return sources.Folder(path), False
 
 
-def _members(path: Path, label: str) -> Iterator[Member]:
+def _limits() -> Limits:
     settings = get_settings()
-    limits = Limits(
+    return Limits(
         max_entry_bytes=settings.max_entry_mb << 20,
         max_entries=settings.max_archive_entries,
         max_ratio=settings.max_archive_ratio,
         max_bytes=int(settings.max_archive_gb * 1e9),
         max_depth=settings.max_archive_depth,
     )
-    return walk(path, label, limits)
 
 
 def slices(members: Iterable[Member]) -> Iterator[list[Member]]:

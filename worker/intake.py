@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import blobs, db, entries, ingests, orphans, queue, studies
+from cxrscreen.arrivals import Arrivals
 from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
+from cxrscreen.sources import Source
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
 from worker import runtime, stop
 
@@ -44,9 +45,10 @@ class Place:
 
     job: Job
     worker: str
-    source: Path
+    source: Source
     referred: bool  # files stay where they are; else their bytes are copied
     pool: Executor
+    seen: Arrivals | None = None  # of a watched folder
 
 
 class SourceAway(OSError):
@@ -154,7 +156,7 @@ class Slice:
             begun = session.scalar(others.limit(1))
         # A source that never was there is an entry with its reason.
         if begun is not None:
-            raise SourceAway(f"{self.place.source} is gone while it is read.")
+            raise SourceAway("The source is gone while it is read.")
 
     def _register(self) -> list[Leaf]:
         """Make every member a row that waits, before it is touched; pass by those that are settled."""
@@ -173,6 +175,8 @@ class Slice:
                 if row.attempts >= DEATHS_OF_ONE:
                     detail = f"{row.attempts} workers ended while they read it"
                     entries.reject(session, row, Reason.QUARANTINED, detail, status=EntryStatus.FAILED)
+                    if self.place.seen is not None:  # else the next night would die of it again
+                        self.place.seen.take(session, [(members[row.name].file, None)])
                     continue
                 row.attempts += 1
                 begun.append(Leaf(members[row.name], entry_id=row.id))
@@ -250,7 +254,9 @@ class Slice:
 
     def _path(self, leaf: Leaf) -> str | None:
         """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
-        return str(leaf.member.path) if self.place.referred and leaf.member.path is not None else None
+        if not self.place.referred:
+            return None
+        return str(leaf.member.path) if leaf.member.path is not None else leaf.member.url
 
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:
@@ -271,6 +277,8 @@ class Slice:
             kept = [leaf for leaf, _ in accepted]
             stored = [("originals", leaf.sha256) for leaf in kept if leaf.sha256 and self._keeps(leaf)]
             stored += [("derivatives", name) for leaf in kept for name in leaf.derivatives.values()]
+            if self.place.seen is not None:
+                self.place.seen.take(session, [(leaf.member.file, leaf.refused) for leaf in leaves])
             orphans.pardon(session, stored, self.began_at)
             self._expect_known(session, kept)
             waiting = self._accept(session, accepted)

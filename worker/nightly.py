@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
 
-from cxrscreen import blobs, db, drift, jobs, nights, queue, registry, retention, schedules
+from cxrscreen import blobs, db, drift, jobs, nights, queue, registry, retention, schedules, sources
 from cxrscreen.errors import CxrscreenError, NoModel
 from cxrscreen.tables import Job, JobState, ModelPolicy, ModelVersion, Night, NightState, Schedule
 
@@ -88,7 +88,7 @@ def ready(schedule: Schedule) -> ModelVersion:
         if "flagged" in schedule.scope:
             registry.need_active(session)  # whose flags are meant
     if folder := schedule.scope.get("folder"):
-        schedules.folder(folder)
+        (sources.need_unmoved if schedule.scope.get("watch") else sources.need)(folder)
     registry.verify(blobs.store(), version)
     return version
 
@@ -119,7 +119,7 @@ def _outcome(job: Job | None) -> tuple[NightState, str]:
         return NightState.FAILED, job.error or ""
     try:
         for source in job.sources:  # a folder that went away after the night began was read as one that is empty
-            schedules.folder(source["path"])
+            sources.need(source["path"])
     except CxrscreenError as error:
         return NightState.FAILED, str(error)
     return NightState.DONE, f"Job {job.id} was cancelled." if job.state == JobState.CANCELLED else ""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from cxrscreen import db, entries, jobs, local, queue, registry, timeline, worklist
+from cxrscreen import db, entries, jobs, local, queue, registry, sources, timeline, worklist
 from cxrscreen.cli.common import (
     NOTICE,
     choose_model,
@@ -28,7 +28,7 @@ from cxrscreen.cli.common import (
     print_account,
     wait_for,
 )
-from cxrscreen.errors import UsageError
+from cxrscreen.errors import NotFound, UsageError
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, JobState
 
@@ -41,13 +41,13 @@ ROWS = 1000
 @click.option("--out", "target", type=click.Path(path_type=Path), help="Write one row an entry to F.csv or F.parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_json: bool) -> None:
-    """Screen folders, archives and files, and wait for the end.
+    """Screen folders, archives, files and s3:// prefixes, and wait for the end.
 
     Goes through the same workers and tables as the dashboard; starts an embedded stack if none runs.
     """
     if target is not None:
         _check_target(target)
-    missing = [path for path in paths if not os.access(path, os.R_OK)]
+    missing = [path for path in paths if not _can_be_read(path)]
     for path in missing:
         err.print(f"cxrscreen: {path} cannot be opened", style="red", markup=False)
     found = [path for path in paths if path not in missing]
@@ -61,10 +61,19 @@ def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_js
             JobKind.COMMAND,
             ", ".join(found)[:200],
             version.id,
-            sources=[{"path": str(Path(path).absolute()), "label": path.rstrip("/") or "/"} for path in found],
+            sources=[{"path": sources.named(path), "label": path.rstrip("/") or "/"} for path in found],
         )
     status = _follow(job, target, as_json)
     raise click.exceptions.Exit(1 if missing else status)
+
+
+def _can_be_read(path: str) -> bool:
+    if not sources.is_url(path):
+        return os.access(path, os.R_OK)
+    try:
+        return bool(sources.named(path))
+    except NotFound:
+        return False
 
 
 @click.command()

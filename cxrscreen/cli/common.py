@@ -129,6 +129,8 @@ def print_account(state: dict[str, object]) -> None:
         if state[name] or name == "scored"
     )
     out.print(f"{state['found']} found = {parts}")
+    if state.get("unchanged") is not None:
+        out.print(f"left out: {state['unchanged']} unchanged, {state['unsettled']} still written to")
     reasons = state["reasons"]
     assert isinstance(reasons, dict)
     if reasons:

@@ -27,7 +27,8 @@ OPTIONS = (
     click.option("--since", help="Only images that came in on this day or later (UTC), or 'none'."),
     click.option("--job", help="Only the images of this job, or 'none'."),
     click.option("--only", type=click.Choice(schedules.ONLY), help="What the active version flagged, or did not."),
-    click.option("--folder", help="Read this folder, new files and all, instead of the archive; or 'none'."),
+    click.option("--folder", help="Read this folder or s3:// prefix instead of the archive; or 'none'."),
+    click.option("--watch/--whole", default=None, help="Of the folder just what is new each time, or all of it."),
     click.option("--rate", help="Images a minute at most, or 'none'."),
     click.option("--on/--off", "enabled", default=None, help="Whether it opens its nights."),
 )
@@ -127,6 +128,8 @@ def run_schedule(name: str) -> None:
 
 def _wish(before: Wish, typed: dict[str, Any]) -> Wish:
     given: dict[str, Any] = {key: "" if value == "none" else value for key, value in typed.items() if value is not None}
+    if given.get("folder") == "":
+        given.setdefault("watch", False)
     window, model = given.pop("window", None), given.pop("model", None)
     if window is not None:
         begin, dash, end = window.partition("-")

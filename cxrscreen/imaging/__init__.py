@@ -1,6 +1,6 @@
 """From bytes to pixels: archives, DICOM and pictures, the gate, the small derivative; with a reason when not."""
 
-from cxrscreen.imaging.archives import Limits, Member
+from cxrscreen.imaging.archives import File, Limits, Member
 from cxrscreen.imaging.derivative import PREPROCESSING, decode, encode
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.folders import walk
@@ -13,6 +13,7 @@ from cxrscreen.imaging.reasons import Reason, Rejected, sentence
 __all__ = [
     "PREPROCESSING",
     "Facts",
+    "File",
     "Frame",
     "Limits",
     "Member",

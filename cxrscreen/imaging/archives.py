@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
@@ -42,8 +42,22 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class File:
+    """What a walk came to, before it is opened: a file, an object of a store, or why there is none to open."""
+
+    name: str
+    place: str  # its path or URL; of a link, where the link stands
+    stamp: str = ""  # another one as soon as the file is another
+    changed: float | None = None  # when, in seconds; None for what appears whole
+    size: int = 0
+    path: Path | None = None  # what is opened; of a link, where it leads
+    refused: Rejected | None = None
+
+
+@dataclass(frozen=True)
 class Member:
-    """One entry: a file on disk (`path`), an archive's member (`data`), or what cannot be had (`refused`)."""
+    """One entry: a file on disk (`path`), an object of a store (`url`, `fetch`), an archive's member (`data`), or what
+    cannot be had (`refused`)."""
 
     name: str
     size: int | None = None
@@ -51,13 +65,22 @@ class Member:
     data: bytes | None = None
     refused: Rejected | None = None
     max_bytes: int = field(default=Limits.max_entry_bytes, repr=False)
+    url: str | None = None
+    fetch: Callable[[int], bytes] | None = field(default=None, repr=False)
+    file: File | None = field(default=None, repr=False)  # of the walk, that it is or stands in
 
     def read(self) -> bytes:
-        """The bytes. Raises Rejected where there are none to be had, or more than the limit by now."""
+        """The bytes. Raises Rejected where there are none to be had, or more than the limit by now; what `fetch` raises
+        besides is about the store."""
         if self.refused:
             raise self.refused
         if self.data is not None:
             return self.data
+        if self.fetch is not None:
+            data = self.fetch(self.max_bytes + 1)
+            if len(data) > self.max_bytes:
+                raise Rejected(Reason.TOO_LARGE)
+            return data
         assert self.path is not None
         try:
             with open_plain(self.path) as file:
@@ -98,19 +121,22 @@ def file_members(path: Path, name: str, limits: Limits) -> Iterator[Member]:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(HEAD)
-            if _is_archive(head):
+            if is_archive(head):
                 file.seek(0)
                 yield from _members(file, name, Account(limits, size), 1)
                 return
     except OSError as error:
         yield Member(name, refused=Rejected(Reason.UNREADABLE, f"{error.strerror or error}."))
         return
+    refused = not_to_be_read(name, size, limits)
+    yield Member(name, size, None if refused else path, refused=refused, max_bytes=limits.max_entry_bytes)
+
+
+def not_to_be_read(name: str, size: int, limits: Limits) -> Rejected | None:
+    """Why a file whose content is no archive is not read, where it is not."""
     if size > limits.max_entry_bytes:
-        yield Member(name, size, refused=_too_large(limits))
-    elif size and name.lower().endswith(_ARCHIVE_NAMES):
-        yield Member(name, size, refused=_misnamed())
-    else:
-        yield Member(name, size, path, max_bytes=limits.max_entry_bytes)
+        return _too_large(limits)
+    return _misnamed() if size and name.lower().endswith(_ARCHIVE_NAMES) else None
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -185,7 +211,7 @@ def _member(found: Found, archive: str, account: Account, depth: int) -> Iterato
             start += piece
             if len(start) >= HEAD:
                 break
-        if _is_archive(start):
+        if is_archive(start):
             yield from _nested(chain([start], pieces), name, account, depth)
             return
         if start and name.lower().endswith(_ARCHIVE_NAMES):
@@ -225,7 +251,8 @@ def _watched(found: Found, account: Account) -> Iterator[bytes]:
         yield piece
 
 
-def _is_archive(head: bytes) -> bool:
+def is_archive(head: bytes) -> bool:
+    """Told by the first HEAD bytes."""
     if head[128:132] == b"DICM":
         return False
     return head.startswith((*zips.MAGIC, sevens.MAGIC, *PACKED, *_UNSUPPORTED)) or tars.is_tar(head)

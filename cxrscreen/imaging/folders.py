@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from cxrscreen.imaging.archives import Limits, Member, file_members
+from cxrscreen.imaging.archives import File, Limits, Member, file_members
 from cxrscreen.imaging.names import Distinct, tidy
 from cxrscreen.imaging.reasons import Reason, Rejected
 
@@ -20,15 +22,37 @@ def walk(path: Path, label: str, limits: Limits = Limits()) -> Iterator[Member]:
     The order is the same each time, so that an interrupted walk can pass by what it has seen. Raises nothing: what
     cannot be read is a Member with `refused`.
     """
+    return members(files(path, label), limits)
+
+
+def members(found: Iterable[File], limits: Limits) -> Iterator[Member]:
+    """The files of a walk as entries, archives opened."""
+    for file in found:
+        if file.path is None:
+            yield Member(file.name, refused=file.refused, file=file)
+            continue
+        for member in file_members(file.path, file.name, limits):
+            yield replace(member, file=file)
+
+
+def pages(found: Iterable[File], size: int) -> Iterator[list[File]]:
+    """The files of a walk in lists of a size."""
+    rest = iter(found)
+    while page := list(islice(rest, size)):
+        yield page
+
+
+def files(path: Path, label: str) -> Iterator[File]:
+    """What lies under a folder, or the one file; nothing is opened."""
     label = tidy(label)
     try:
         real = path.resolve(strict=True)
-        is_folder = real.is_dir()
+        seen = real.stat()
     except (OSError, RuntimeError) as error:
-        yield _unreadable(label, error)
+        yield _unreadable(label, path, error)
         return
-    if not is_folder:
-        yield from _leaf(real, label, limits)
+    if not stat.S_ISDIR(seen.st_mode):
+        yield _leaf(real, label, real, seen)
         return
     # A stack, as folders may be nested deeper than Python's calls.
     levels: list[_Listing] = [_listing(real, label)]
@@ -39,15 +63,23 @@ def walk(path: Path, label: str, limits: Limits = Limits()) -> Iterator[Member]:
             continue
         child, name = step
         try:
-            mode = child.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                yield from _linked(child, name, real, limits)
-            elif stat.S_ISDIR(mode):
+            seen = child.lstat()
+            if stat.S_ISLNK(seen.st_mode):
+                yield _linked(child, name, real)
+            elif stat.S_ISDIR(seen.st_mode):
                 levels.append(_listing(child, name))
             else:
-                yield from _leaf(child, name, limits)
+                yield _leaf(child, name, child, seen)
         except OSError as error:
-            yield _unreadable(name, error)
+            yield _unreadable(name, child, error)
+
+
+def is_as_it_was(file: File) -> bool:
+    """A file is now what it was when the walk came to it."""
+    try:
+        return file.path is None or _stamp(file.path.lstat()) == file.stamp
+    except OSError:
+        return False
 
 
 def _listing(folder: Path, name: str) -> _Listing:
@@ -57,27 +89,33 @@ def _listing(folder: Path, name: str) -> _Listing:
     return ((folder / base, f"{name}/{distinct.name(tidy(base))}") for base in names)
 
 
-def _linked(link: Path, name: str, root: Path, limits: Limits) -> Iterator[Member]:
+def _linked(link: Path, name: str, root: Path) -> File:
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):
-        yield Member(name, refused=Rejected(Reason.LINK, "The link leads nowhere."))
-        return
+        return _no_file(name, link, "The link leads nowhere.")
     if not target.is_relative_to(root):
-        yield Member(name, refused=Rejected(Reason.LINK, "The link leads out of the folder."))
-    elif target.is_dir():
-        yield Member(name, refused=Rejected(Reason.LINK, "A link to a folder, whose files are read where they stand."))
-    else:
-        yield from _leaf(target, name, limits)
+        return _no_file(name, link, "The link leads out of the folder.")
+    if target.is_dir():
+        return _no_file(name, link, "A link to a folder, whose files are read where they stand.")
+    return _leaf(target, name, link)
 
 
-def _leaf(path: Path, name: str, limits: Limits) -> Iterator[Member]:
-    if not stat.S_ISREG(path.lstat().st_mode):
-        yield Member(name, refused=Rejected(Reason.LINK, "A device, pipe or socket, not a file."))
-    else:
-        yield from file_members(path, name, limits)
+def _leaf(path: Path, name: str, place: Path, seen: os.stat_result | None = None) -> File:
+    seen = seen or path.lstat()
+    if not stat.S_ISREG(seen.st_mode):
+        return _no_file(name, place, "A device, pipe or socket, not a file.")
+    return File(name, str(place), _stamp(seen), seen.st_mtime, seen.st_size, path)
 
 
-def _unreadable(name: str, error: Exception) -> Member:
+def _stamp(seen: os.stat_result) -> str:
+    return f"{seen.st_size}-{seen.st_mtime_ns}"
+
+
+def _no_file(name: str, place: Path, why: str) -> File:
+    return File(name, str(place), _stamp(place.lstat()), refused=Rejected(Reason.LINK, why))
+
+
+def _unreadable(name: str, place: Path, error: Exception) -> File:
     detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Member(name, refused=Rejected(Reason.UNREADABLE, f"{detail}."))
+    return File(name, str(place), refused=Rejected(Reason.UNREADABLE, f"{detail}."))
