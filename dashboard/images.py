@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from flask import Blueprint, Response, abort, request
 from PIL import Image as Pillow
 
-from cxrscreen import blobs, db, imaging, registry, studies
+from cxrscreen import blobs, db, imaging, registry, sources, studies
 from cxrscreen.imaging import Frame
 from cxrscreen.imaging.reasons import Rejected
 from cxrscreen.tables import Image
@@ -87,7 +86,7 @@ def opened(image: Image) -> Frame:
 def original(image: Image) -> bytes | None:
     """The bytes that were screened; None where they are gone or are others now."""
     try:
-        data = Path(image.path).read_bytes() if image.path else blobs.store().get("originals", image.sha256)
+        data = sources.read(image.path) if image.path else blobs.store().get("originals", image.sha256)
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == image.sha256 else None
@@ -95,7 +94,7 @@ def original(image: Image) -> bytes | None:
 
 def original_is_there(image: Image) -> bool:
     """A quick look, without the hash."""
-    return Path(image.path).is_file() if image.path else blobs.store().exists("originals", image.sha256)
+    return sources.is_there(image.path) if image.path else blobs.store().exists("originals", image.sha256)
 
 
 def _encode(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:

@@ -113,6 +113,7 @@ def _wish() -> Wish:
         model=field("model") if field("policy") == "version" else "",
         since=field("since"),
         folder=field("folder", 1000),
+        watch="watch" in request.form,
         job=field("job"),
         only=field("only") or "all",
         rate=field("rate"),
@@ -136,7 +137,7 @@ def _form(wish: Wish, row: Schedule | None = None, *, looked: bool = False, said
         said=said,
         examples=EXAMPLES,
         zones=sorted(zoneinfo.available_timezones()),
-        roots=get_settings().allowed_roots,
+        roots=(*get_settings().allowed_roots, *get_settings().allowed_prefixes),
         **offered,
     )
 

@@ -13,7 +13,7 @@ from flask import Blueprint, jsonify, redirect, render_template, request, url_fo
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from cxrscreen import blobs, db, jobs, orphans, queue, registry
+from cxrscreen import blobs, db, jobs, orphans, queue, registry, sources
 from cxrscreen.errors import UsageError
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload, now
@@ -40,7 +40,11 @@ class Taken:
 @blueprint.get("/uploads")
 def index() -> str:
     settings = get_settings()
-    return render_template("uploads.html", roots=settings.allowed_roots, most_bytes=int(settings.max_upload_gb * 1e9))
+    return render_template(
+        "uploads.html",
+        roots=(*settings.allowed_roots, *settings.allowed_prefixes),
+        most_bytes=int(settings.max_upload_gb * 1e9),
+    )
 
 
 @blueprint.post("/uploads")
@@ -99,7 +103,7 @@ def job_of(user_id: int, key: str) -> int | None:
 @blueprint.post("/uploads/folder")
 def folder() -> Response:
     path = forms.text("path", most=4000)
-    real = jobs.allowed_folder(path)
+    place = sources.allowed(path)
     label = path.rstrip("/") or "/"
     with db.write() as session:
         job = jobs.create(
@@ -107,7 +111,7 @@ def folder() -> Response:
             JobKind.FOLDER,
             label,
             registry.need_active(session).id,
-            sources=[{"path": str(real), "label": label}],
+            sources=[{"path": place, "label": label}],
             user=identity.signed_in().row,
         )
     return _begun(job.id)
