@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
@@ -89,3 +90,15 @@ def make_bundle(folder: Path, backbone: str, size: int, seed: int) -> Path:
         name=f"bench-{seed}",
     )
     return train(index, folder / "bundle", options)
+
+
+def other_head(source: Path, target: Path) -> Path:
+    """The same network under a head that is a little off: what a shallow tuning would bring."""
+    from models import bundle
+
+    screener = bundle.load(source)
+    with torch.no_grad():
+        screener.network.head.weight.mul_(0.9)
+    written = ("format", "weights", "feature_space")
+    record = {key: value for key, value in screener.record.items() if key not in written}
+    return bundle.save(target, record | {"name": "bench-head"}, screener.network, screener.likeness, {})

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -157,17 +157,28 @@ class System:
                 select(Image, Feature.space, Feature.numbers).join(Feature, Feature.image_id == Image.id)
             ).all()
             number = session.scalar(select(func.count()).select_from(Image)) or 0
-            for image, space, numbers in islice(cycle(held), max(0, count - number)):
-                number += 1
-                key = hashlib.sha256(f"copy {number}".encode()).hexdigest()
-                study = session.scalar(
-                    insert(Study).values(key=f"file:{key}", label=image.name, created_at=now()).returning(Study.id)
-                )
-                own = {"study_id": study, "sha256": key}
-                columns = {one.name: getattr(image, one.name) for one in Image.__table__.columns if one.name != "id"}
-                made = session.scalar(insert(Image).values(columns | own).returning(Image.id))
-                session.execute(insert(Feature).values(space=space, image_id=made, numbers=numbers))
-        return number
+            copies = {
+                hashlib.sha256(f"copy {place}".encode()).hexdigest(): row
+                for place, row in zip(range(number, count), cycle(held), strict=False)
+            }
+            studies = [
+                {"key": f"file:{key}", "label": row.Image.name, "created_at": now()} for key, row in copies.items()
+            ]
+            session.execute(insert(Study), studies)
+            study_of = {row.key: row.id for row in session.execute(select(Study.key, Study.id))}
+            columns = [one.name for one in Image.__table__.columns if one.name != "id"]
+            images = [
+                {name: getattr(row.Image, name) for name in columns}
+                | {"sha256": key, "study_id": study_of[f"file:{key}"]}
+                for key, row in copies.items()
+            ]
+            session.execute(insert(Image), images)
+            image_of = {row.sha256: row.id for row in session.execute(select(Image.sha256, Image.id))}
+            seen = [
+                {"space": row.space, "image_id": image_of[key], "numbers": row.numbers} for key, row in copies.items()
+            ]
+            session.execute(insert(Feature), seen)
+        return number + len(copies)
 
     def scores(self) -> dict[str, float]:
         """Of the newest job, by file name."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from cxrscreen import db, entries, features, jobs, pace, studies, turns
 from cxrscreen.features import Seen
@@ -20,6 +21,18 @@ CLAIM_TRIES = 8
 OPEN = (BatchState.WAITING, BatchState.LEASED)
 
 
+class Picture(NamedTuple):
+    """What screening needs of an image's row; one of the mapped class would take longer to make than to answer for."""
+
+    id: int
+    study_id: int
+    sha256: str
+    frame: int
+    name: str
+    path: str | None
+    derivative: str
+
+
 @dataclass(frozen=True)
 class Work:
     """A claimed batch: what to score, with which model version."""
@@ -27,7 +40,7 @@ class Work:
     batch_id: int
     job_id: int
     model_version_id: int
-    images: list[Image]  # each once
+    images: list[Picture]  # each once
     deaths: int = 0  # of workers that held these images before
 
 
@@ -126,8 +139,9 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
         _close(session, batch_id)
         jobs.settle(session, job_id)
         return None
-    held = select(Image).where(Image.id.in_([entry.image_id for entry in waiting])).order_by(Image.id)
-    images = list(session.scalars(held.options(defer(Image.facts))))  # the largest column, and no use here
+    held = select(*(getattr(Image, name) for name in Picture._fields)).order_by(Image.id)
+    rows = session.execute(held.where(Image.id.in_([entry.image_id for entry in waiting])))
+    images = [Picture(*row) for row in rows]
     return Work(batch_id, job_id, session.get_one(Job, job_id).model_version_id, images, deaths)
 
 
@@ -177,7 +191,7 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
         if answer.result is not None
     ]
     if results:
-        insert = db.insert_for(session, Result)
+        insert = db.insert_for(session, Result.__table__)
         fresh = {name: insert.excluded[name] for name in results[0] if name not in ("image_id", "model_version_id")}
         session.execute(
             insert.on_conflict_do_update(index_elements=["image_id", "model_version_id"], set_=fresh), results
@@ -190,26 +204,22 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
         .values(status=EntryStatus.SCORED)
         .execution_options(synchronize_session=False)
     )
-    refused = {answer.image_id: answer for answer in answers if answer.result is None}
-    for entry in session.scalars(
-        select(Entry).where(
-            Entry.batch_id == work.batch_id, Entry.status == EntryStatus.WAITING, Entry.image_id.in_(refused)
-        )
-    ):
-        assert entry.image_id is not None
-        answer = refused[entry.image_id]
-        entries.reject(
-            session,
-            entry,
-            answer.reason or Reason.INTERNAL,
-            answer.detail,
-            status=EntryStatus.FAILED if answer.failed else EntryStatus.REJECTED,
-            model_version_id=work.model_version_id,
-        )
+    _refuse(session, work, {answer.image_id: answer for answer in answers if answer.result is None})
     studies.refresh(session, [image.study_id for image in work.images], work.model_version_id)
     _close(session, work.batch_id)
     jobs.settle(session, work.job_id)
     return True
+
+
+def _refuse(session: Session, work: Work, refused: dict[int, Answer]) -> None:
+    """End the entries that wait for these images, each for its answer's reason."""
+    held = select(Entry.id, Entry.image_id).where(Entry.batch_id == work.batch_id, Entry.image_id.in_(refused))
+    ends = []
+    for row in session.execute(held.where(Entry.status == EntryStatus.WAITING).order_by(Entry.id)):
+        answer = refused[row.image_id]
+        status = EntryStatus.FAILED if answer.failed else EntryStatus.REJECTED
+        ends.append(entries.End(row.id, row.image_id, status, answer.reason or Reason.INTERNAL, answer.detail))
+    entries.reject_many(session, work.job_id, ends, work.model_version_id)
 
 
 def rein_in(session: Session) -> None:

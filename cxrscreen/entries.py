@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, delete, select, update
 from sqlalchemy.orm import Session, aliased
 
-from cxrscreen import audit, registry
+from cxrscreen import audit, db, registry
 from cxrscreen.errors import Conflict
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import (
@@ -53,6 +53,45 @@ def reject(
             detail=detail[:2000],
         )
     )
+
+
+@dataclass(frozen=True)
+class End:
+    """Why one entry ends without a result."""
+
+    entry_id: int
+    image_id: int | None
+    status: EntryStatus  # REJECTED or FAILED
+    reason: str
+    detail: str = ""
+
+
+def reject_many(session: Session, job_id: int, ends: Sequence[End], model_version_id: int | None) -> None:
+    """`reject` for many entries of a job, in three statements."""
+    for status in {end.status for end in ends}:
+        ids = [end.entry_id for end in ends if end.status == status]
+        session.execute(
+            update(Entry)
+            .where(Entry.id.in_(ids))
+            .values(status=status)
+            .execution_options(synchronize_session="evaluate")
+        )
+    if not ends:
+        return
+    rows = [
+        {
+            "entry_id": end.entry_id,
+            "job_id": job_id,
+            "image_id": end.image_id,
+            "model_version_id": model_version_id,
+            "reason": end.reason,
+            "detail": end.detail[:2000],
+        }
+        for end in ends
+    ]
+    insert = db.insert_for(session, Rejection.__table__)
+    fresh = {name: insert.excluded[name] for name in rows[0] if name != "entry_id"}
+    session.execute(insert.on_conflict_do_update(index_elements=["entry_id"], set_=fresh), rows)
 
 
 def cut_batches(session: Session, job_id: int, entry_ids: Sequence[int], size: int) -> list[int]:

@@ -44,7 +44,7 @@ def keep(session: Session, seen: Iterable[tuple[int, Seen]]) -> None:
     """Write what was seen of images; what is there already was the same."""
     rows = [{"space": one.space, "image_id": image_id, "numbers": one.numbers} for image_id, one in seen if one.numbers]
     if rows and get_settings().keep_features:
-        insert = db.insert_for(session, Feature)
+        insert = db.insert_for(session, Feature.__table__)
         session.execute(insert.on_conflict_do_nothing(index_elements=["space", "image_id"]), rows)
 
 

@@ -147,13 +147,14 @@ class Settings(BaseSettings):
         return self.pseudonym_key or self._kept_secret("pseudonym.key")
 
     def _kept_secret(self, name: str) -> str:
-        return _kept_secret(self.data_dir / "secrets" / name)
+        return _kept_secret(self.data_dir, name)
 
 
 @lru_cache(maxsize=8)
-def _kept_secret(path: Path) -> str:
+def _kept_secret(data_dir: Path, name: str) -> str:
     """Make a secret once. Two processes may start together: the first link wins, both read the same file. Read once a
     process: lists of studies ask for it by the row."""
+    path = data_dir / "secrets" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")

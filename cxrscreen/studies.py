@@ -113,16 +113,17 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
         .where(Image.study_id.in_(wanted), Result.model_version_id == model_version_id)
         .subquery()
     )
-    rows = [dict(row._mapping) for row in session.execute(select(scored).where(scored.c.place == 1))]
+    rows = [dict(row) for row in session.execute(select(scored).where(scored.c.place == 1)).mappings()]
+    moment = now()
     threshold = registry.threshold(session, model_version_id) if rows else 0.0
     for row in rows:
         del row["place"]
         key, score = row.pop("key"), row["score"]
         row["draw"] = blind.draw(key, score, threshold)
         row["queue"] = blind.queue(key, score, threshold, row["draw"], read=row["verdict"] is not None)
-        row["updated_at"] = now()
+        row["updated_at"] = moment
     if rows:
-        insert = db.insert_for(session, StudyResult)
+        insert = db.insert_for(session, StudyResult.__table__)
         fresh = {name: insert.excluded[name] for name in rows[0] if name not in ("study_id", "model_version_id")}
         session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
 

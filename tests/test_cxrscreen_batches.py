@@ -11,11 +11,11 @@ from datetime import timedelta
 import seed
 from sqlalchemy import func, select, update
 
-from cxrscreen import batches, db, jobs
+from cxrscreen import batches, counts, db, jobs
 from cxrscreen.batches import Answer, Work
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings
-from cxrscreen.tables import Batch, Entry, EntryStatus, JobState, Rejection, Result, StudyResult, now
+from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Job, JobState, Rejection, Result, StudyResult, now
 
 
 def start(count: int, batch: int = 32) -> int:
@@ -231,3 +231,20 @@ def test_one_answer_of_each_kind_is_accounted_for(database: Settings) -> None:
         assert (account.scored, account.rejected, account.failed, account.found) == (1, 1, 1, 3)
         statuses = session.scalars(select(Entry.status).order_by(Entry.id)).all()
         assert statuses == [EntryStatus.SCORED, EntryStatus.REJECTED, EntryStatus.FAILED]
+
+
+def test_what_is_refused_again_has_its_last_reason_only(database: Settings) -> None:
+    job_id = start(4)
+    work = claim("w")
+    assert work
+    for reason, failed in ((Reason.INTERNAL, True), (Reason.UNLIKE_TRAINING, False)):
+        with db.write() as session:
+            session.execute(update(Entry).values(status=EntryStatus.WAITING))
+            session.execute(update(Batch).values(state=BatchState.LEASED, worker="w"))
+            session.execute(update(Job).values(state=JobState.RUNNING))
+            answers = [Answer(image.id, reason=reason, detail="seen", failed=failed) for image in work.images]
+            assert batches.finish(session, work, "w", answers)
+    with db.read() as session:
+        assert jobs.account(session, job_id) == jobs.Account(rejected=4, reasons={Reason.UNLIKE_TRAINING: 4})
+        assert {row.model_version_id for row in session.scalars(select(Rejection))} == {work.model_version_id}
+        assert counts.wrong(session) == []

@@ -13,6 +13,7 @@ from stack_fixtures import register
 from test_worker_ingest import job_over, png, screen_all
 
 from cxrscreen import blobs, db, features, jobs, registry
+from cxrscreen.batches import Picture
 from cxrscreen.imaging import decode
 from cxrscreen.settings import Settings
 from cxrscreen.tables import (
@@ -65,7 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     read = pixels.network_input
 
-    def note(image: Image, size: int, crop: float) -> pixels.Pixels | pixels.Missing:
+    def note(image: Picture, size: int, crop: float) -> pixels.Pixels | pixels.Missing:
         seen.append(image.id)
         return read(image, size, crop)
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrscreen import blobs, sources
+from cxrscreen.batches import Picture
 from cxrscreen.imaging import Rejected, decode, prepare
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Image
 from models.inputs import to_input
 from worker import stop
 
@@ -27,13 +27,13 @@ class Missing:
     detail: str
 
 
-def network_input(image: Image, size: int, crop: float) -> Pixels | Missing:
+def network_input(image: Picture, size: int, crop: float) -> Pixels | Missing:
     """The network's input [size, size]."""
     held = _pixels(image)
     return held if isinstance(held, Missing) else to_input(held, size, crop)
 
 
-def _pixels(image: Image) -> Pixels | Missing:
+def _pixels(image: Picture) -> Pixels | Missing:
     """The image's derivative; where the store has lost it, it is made again from the original."""
     if image.sha256 == get_settings().deadly_sha256:
         stop.die()
@@ -45,7 +45,7 @@ def _pixels(image: Image) -> Pixels | Missing:
     return held
 
 
-def _read(image: Image) -> Pixels | Missing:
+def _read(image: Picture) -> Pixels | Missing:
     store = blobs.store()
     try:
         return decode(store.get("derivatives", image.derivative))

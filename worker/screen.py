@@ -19,11 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cxrscreen import batches, blobs, db, features, jobs, registry
-from cxrscreen.batches import Answer, Work
+from cxrscreen.batches import Answer, Picture, Work
 from cxrscreen.errors import BundleDamaged
 from cxrscreen.imaging import Reason
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Image, ModelVersion
+from cxrscreen.tables import ModelVersion
 from models import bundle
 from worker import pixels
 from worker.answers import answers as to_answers
@@ -175,7 +175,7 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
     return answers
 
 
-def _from_features(screener: bundle.Screener, images: list[Image]) -> tuple[list[Answer], list[Image]]:
+def _from_features(screener: bundle.Screener, images: list[Picture]) -> tuple[list[Answer], list[Picture]]:
     """The answers of images whose features are kept in the bundle's space, and the images that have to be looked at."""
     space = screener.record.get("feature_space")
     if space is None:
@@ -222,7 +222,7 @@ def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
         raise BundleDamaged(str(error)) from error
 
 
-def _predict(screener: bundle.Screener, ready: Sequence[tuple[Image, Pixels]]) -> list[Answer]:
+def _predict(screener: bundle.Screener, ready: Sequence[tuple[Picture, Pixels]]) -> list[Answer]:
     """One forward pass. Where it fails it is tried in halves, so that neither one picture nor a full memory takes its
     neighbours along."""
     if not ready:
