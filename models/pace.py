@@ -44,18 +44,18 @@ def make_optimizer(
     schedule: Schedule, parameters: Sequence[torch.nn.Parameter], head: Sequence[torch.nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
     """`times` of each parameter group says how many times the schedule's rate it learns at: the head's is its own."""
-    if schedule.optimizer == "sgd":
-        groups = [{"params": list(parameters), "times": 1.0}]
-        return torch.optim.SGD(groups, schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    last = {id(p) for p in head}
+    last, plain = {id(p) for p in head}, schedule.optimizer == "sgd"
     groups = []
     for own, times in ((False, 1.0), (True, schedule.head_rate)):
         part = [p for p in parameters if (id(p) in last) == own]
-        # Norms and biases are not decayed.
-        groups.append(
-            {"params": [p for p in part if p.ndim > 1], "weight_decay": schedule.weight_decay, "times": times}
-        )
-        groups.append({"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0, "times": times})
+        # AdamW spares norms and biases; the authors' SGD decays everything.
+        spared = [] if plain else [p for p in part if p.ndim <= 1]
+        decayed = part if plain else [p for p in part if p.ndim > 1]
+        groups.append({"params": decayed, "weight_decay": schedule.weight_decay, "times": times})
+        groups.append({"params": spared, "weight_decay": 0.0, "times": times})
+    groups = [group for group in groups if group["params"]]
+    if plain:
+        return torch.optim.SGD(groups, schedule.lr, momentum=schedule.momentum)
     return torch.optim.AdamW(groups, schedule.lr)
 
 

@@ -1,7 +1,7 @@
 """How a training goes: schedules by name, and the options a person may set over them.
 
 best     ours; what won by cross-validation on the open set: ImageNet weights, few epochs, edges cut off.
-taught   the same, larger, taught by three networks of its kind: what the shipped bundle was made by, on a GPU.
+taught   the same, larger, taught by three networks of its kind; for a GPU (decision 23).
 scratch  ours where no weights may be used: a smaller network, ninety epochs.
 detrac   the authors' schedule (Abbas et al. 2020): SGD, a falling step, no augmentation beyond flips.
 phantom  a minute for the demo's synthetic chests.

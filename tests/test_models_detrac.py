@@ -133,3 +133,48 @@ def test_one_picture_of_a_class_cannot_be_kept_aside():
     X, y = pictures(7)
     with pytest.raises(OptionsInvalid, match="one picture or one patient"):
         DeTraC("quick").fit(X[:4], y[:4])
+
+
+def test_teachers_learn_first_and_both_stages_from_them(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "quick", replace(recipes.RECIPES["quick"], teachers=2))
+    told: list[Progress] = []
+    fitted = fit(tell=told.append)
+    stages = list(dict.fromkeys(step.stage for step in told))
+    assert stages == ["teacher 1", "teacher 2", "backbone", "decompose", "transfer"]
+    # Else they would say one thing twice.
+    losses = [[row["loss"] for row in fitted.log_ if row["stage"] == f"teacher {n}"] for n in (1, 2)]
+    assert losses[0] != losses[1]
+    assert fitted.score(*pictures(30, seed=2)) > 0.9
+
+
+def test_pupils_follow_teachers_against_the_labels(monkeypatch):
+    """Half of the labels of one class are wrong; the teachers, who are right, are believed."""
+    X, y = pictures(48)
+    wrong = np.where((y == "covid") & (np.arange(48) % 2 == 0), "normal", y)
+
+    knows = DeTraC("quick", k=1).fit(X, y, validation=pictures(12, seed=1)).network_.state_dict()
+    plainly = DeTraC._stage
+
+    def know_better(self, name, network, *rest):
+        if name.startswith("teacher"):
+            network.load_state_dict(knows)
+        else:
+            plainly(self, name, network, *rest)
+
+    alone = DeTraC("quick", k=1).fit(X, wrong, validation=pictures(12, seed=1))
+    monkeypatch.setitem(recipes.RECIPES, "quick", replace(recipes.RECIPES["quick"], teachers=1))
+    monkeypatch.setattr(DeTraC, "_stage", know_better)
+    taught = DeTraC("quick", k=1).fit(X, wrong, validation=pictures(12, seed=1))
+    ask, truth = pictures(60, seed=2)
+    sick = truth == "covid"
+    assert taught.predict_proba(ask)[sick, 0].mean() > alone.predict_proba(ask)[sick, 0].mean() + 0.05
+
+
+def test_what_is_cut_off_is_not_seen(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "quick", replace(recipes.RECIPES["quick"], crop=0.1))
+    fitted = fit()
+    plain = pictures(6, seed=2)[0]
+    framed = [x.copy() for x in plain]
+    for x in framed:
+        x[:1], x[-1:], x[:, :1], x[:, -1:] = 255, 255, 255, 255
+    np.testing.assert_array_equal(fitted.predict_proba(plain), fitted.predict_proba(framed))

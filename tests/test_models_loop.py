@@ -11,7 +11,7 @@ from models.augment import NONE
 from models.checkpoint import Checkpoint
 from models.errors import OptionsInvalid, TrainingFailed
 from models.loop import Progress, Stage, Task
-from models.pace import balanced_order, phases_of, rate
+from models.pace import balanced_order, make_optimizer, phases_of, rate
 from models.recipes import Schedule
 from models.transfer import Network
 
@@ -163,3 +163,15 @@ def test_strata_are_balanced_in_place_of_classes():
     made.task = replace(made.task, strata=strata)
     drawn = torch.cat(list(made._batches(torch.Generator().manual_seed(0))))
     assert int((strata[drawn] == 1).sum()) == 12
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_head_may_learn_faster_than_the_rest(optimizer):
+    made = stage(replace(QUICK, optimizer=optimizer, head_rate=5.0))
+    head = list(made.network.head.parameters())
+    groups = make_optimizer(made.schedule, list(made.network.parameters()), head).param_groups
+    for group in groups:
+        for parameter in group["params"]:
+            last = any(parameter is one for one in head)
+            assert group["times"] == (5.0 if last else 1.0)
+    assert sum(len(group["params"]) for group in groups) == len(list(made.network.parameters()))
