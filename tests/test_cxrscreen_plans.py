@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from conftest import database_on, forget_settings
 from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
 
 from bench import worklist, worklist_rows
 from cxrscreen import counts as counts_of_jobs
-from cxrscreen import db, jobs, schema, worklist_scope
+from cxrscreen import db, jobs, worklist_scope
 from cxrscreen.settings import Settings
 from cxrscreen.worklist import counts, neighbours, page
 from cxrscreen.worklist_filters import Filters
@@ -21,15 +23,30 @@ BIG = {"studies", "images", "results", "study_results", "entries"}
 SORTED = 2_000  # rows that may be sorted: a page, or the studies of a lookup that passed the other filters
 
 
+@pytest.fixture(scope="module")
+def filled(postgres: str, postgres_head: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """The name of a database with an archive, to be copied, and the numbers of what is in it."""
+    with database_on(postgres, postgres_head) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRSCREEN_DATABASE_URL", url)
+        forget_settings()
+        known = worklist_rows.fill(STUDIES)
+        db.get_engine().dispose()
+        yield str(make_url(url).database), known
+
+
 @pytest.fixture
 def archive(
-    configure: Callable[..., Settings], empty_postgres: str, monkeypatch: pytest.MonkeyPatch
+    postgres: str,
+    filled: tuple[str, dict[str, int]],
+    configure: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[dict[str, int]]:
     monkeypatch.setattr(worklist_scope, "JOB_FEW", STUDIES // 10)  # the job of everything is large here too
-    configure(database_url=empty_postgres).data_dir.mkdir()
-    schema.upgrade(db.get_engine())
-    yield worklist_rows.fill(STUDIES)
-    db.get_engine().dispose()
+    template, known = filled
+    with database_on(postgres, template) as url:
+        configure(database_url=url)
+        yield known
+        db.get_engine().dispose()
 
 
 def troubles(known: dict[str, int], filters: Filters) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import seed
 from sqlalchemy import event, text
 
-from cxrscreen import batches, db, ingests, jobs, schema, turns, users
+from cxrscreen import batches, db, ingests, jobs, turns, users
 from cxrscreen.batches import Answer
 from cxrscreen.settings import Settings
 from cxrscreen.tables import JobKind, JobState, ModelVersion, Role, User
@@ -159,10 +159,8 @@ def test_one_that_has_no_room_is_read_after_one_that_has(
         assert found and found.id == free
 
 
-def test_a_claim_reads_no_table_whole(configure: Callable[..., Settings], empty_postgres: str) -> None:
+def test_a_claim_reads_no_table_whole(postgres_database: Settings) -> None:
     """Two jobs of many batches, most of them waiting: what a claim asks is answered by steps in indexes."""
-    configure(database_url=empty_postgres).data_dir.mkdir(exist_ok=True)
-    schema.upgrade(db.get_engine())
     version = model()
     ann, bob = people("ann", "bob")
     ours = [job(version, 2, ann), job(version, 2, bob)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import argon2
 import pytest
 from sqlalchemy import update
 
@@ -76,3 +77,10 @@ def test_roles_include_those_before_them(database: Settings) -> None:
     assert not users.may(operator, Role.READER) and users.may(operator, Role.OPERATOR)
     assert users.may(reader, Role.OPERATOR) and not users.may(reader, Role.ADMIN)
     assert all(users.may(admin, role) for role in Role)
+
+
+def test_an_unknown_name_is_answered_at_the_price_of_a_known_one() -> None:
+    known = users._hasher.hash("a password")
+    assert argon2.extract_parameters(users._NOBODY) == argon2.extract_parameters(known)
+    with pytest.raises(argon2.exceptions.VerifyMismatchError):  # and so it was computed, not refused as unreadable
+        users._hasher.verify(users._NOBODY, "a password")

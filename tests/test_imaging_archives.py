@@ -300,7 +300,9 @@ def test_a_text_named_like_an_archive_is_refused_as_one(name: str, tmp_path: Pat
     assert entries(tmp_path, as_zip([(name, b"words")]), "y") == {f"x/{name}": Reason.ARCHIVE_DAMAGED}
 
 
-@pytest.mark.parametrize("data", [as_zip([]), as_zip([("folder/", b"")]), as_tar([], "w:gz")])
+@pytest.mark.parametrize(
+    "data", [as_zip([]), as_zip([("folder/", b"")]), as_tar([], "w:gz")], ids=["nothing", "a folder", "gzip"]
+)
 def test_an_empty_archive_says_so(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(data)
     (member,) = listed(tmp_path / "e")

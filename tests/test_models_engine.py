@@ -27,16 +27,22 @@ def whole(request: pytest.FixtureRequest) -> Pass:
     return Pass(network, 0.5, 0.25, np.array([1, 3]), 1.3, mapped)
 
 
+@pytest.fixture(scope="module")
+def compiled(whole: Pass) -> engine.OpenVinoEngine:
+    """The same for OpenVINO; to compile it is most of what these tests cost."""
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    return engine.OpenVinoEngine(whole, SIZE, 2)
+
+
 def pictures(count: int) -> torch.Tensor:
     chance = torch.Generator().manual_seed(2)
     return torch.randint(0, 256, (count, 1, SIZE, SIZE), generator=chance, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 37])
-def test_openvino_says_what_pytorch_says(whole: Pass, count: int) -> None:
-    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+def test_openvino_says_what_pytorch_says(whole: Pass, compiled: engine.OpenVinoEngine, count: int) -> None:
     inputs = pictures(count)
-    one, other = engine.TorchEngine(whole)(inputs), engine.OpenVinoEngine(whole, SIZE, 2)(inputs)
+    one, other = engine.TorchEngine(whole)(inputs), compiled(inputs)
     for first, second in zip(one, other, strict=True):
         if first is None or second is None:
             assert first is second is None and not whole.mapped

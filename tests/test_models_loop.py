@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,12 @@ def stage(schedule=QUICK, phases=None, checkpoint=None, tell=lambda p: None, see
     )  # fmt: skip
 
 
+@functools.cache
+def uninterrupted(*phases) -> tuple[Stage, list[dict[str, object]]]:
+    whole = stage(phases=list(phases))
+    return whole, whole.run()
+
+
 def same(one: Stage, other: Stage) -> bool:
     mine, theirs = one.network.state_dict(), other.network.state_dict()
     return all(torch.equal(mine[name], theirs[name]) for name in mine)
@@ -49,8 +56,7 @@ class Interrupt(Exception):
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 @pytest.mark.parametrize("phases", [[(None, 4)], [(1, 2), (None, 2)]])
 def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path, stop_after, phases):
-    whole = stage(phases=phases)
-    log = whole.run()
+    whole, log = uninterrupted(*phases)
     told = 0
 
     def interrupt(_: Progress) -> None:

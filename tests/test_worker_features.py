@@ -48,7 +48,7 @@ def changed(source: Path, target: Path, part: str) -> Path:
 
 
 @pytest.fixture
-def archive(database: Settings, phantom_bundle: Path, tmp_path: Path) -> int:
+def archive(database: Settings, screener_once: None, phantom_bundle: Path, tmp_path: Path) -> int:
     """A folder that was screened; answers the version's id."""
     folder = tmp_path / "night"
     folder.mkdir()

@@ -22,7 +22,7 @@ from worker import ingest, intake, screen
 
 
 @pytest.fixture
-def model(database: Settings, phantom_bundle: Path) -> int:
+def model(database: Settings, screener_once: None, phantom_bundle: Path) -> int:
     return register(phantom_bundle).id
 
 

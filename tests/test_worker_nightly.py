@@ -118,12 +118,8 @@ def test_there_and_back_are_the_same_runs() -> None:
         ("Europe/Berlin", ("2028-02-27",)),  # a leap day
     ],
 )
-def test_exactly_one_run_a_night(configure: Any, zone: str, days: tuple[str, ...], cron: str) -> None:
+def test_exactly_one_run_a_night(sqlite_database: Settings, zone: str, days: tuple[str, ...], cron: str) -> None:
     """A look every half hour over five days around each change of clocks."""
-    from cxrscreen import schema
-
-    configure().data_dir.mkdir()
-    schema.upgrade(db.get_engine())
     model()
     for day in days:
         start = moment(f"{day} 12:00")

@@ -46,7 +46,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def model(database: Settings, phantom_bundle: Path, configure: Callable[..., Settings]) -> int:
+def model(database: Settings, screener_once: None, phantom_bundle: Path, configure: Callable[..., Settings]) -> int:
     configure(copy_folder_files=True, batch_size=8)
     return register(phantom_bundle).id
 
@@ -369,12 +369,13 @@ def test_an_ingest_waits_for_room_on_the_disk_until_it_is_paused(
 
 
 def test_a_frozen_worker_lets_go_of_its_locks(
-    empty_postgres: str, configure: Callable[..., Settings], phantom_bundle: Path, pictures: Path, tmp_path: Path
+    postgres_database: Settings,
+    configure: Callable[..., Settings],
+    phantom_bundle: Path,
+    pictures: Path,
+    tmp_path: Path,
 ) -> None:
-    from cxrscreen import schema
-
-    configure(database_url=empty_postgres, lease_seconds=2)
-    schema.upgrade(db.get_engine())
+    configure(lease_seconds=2)
     db.get_engine().dispose()
     job_id = job_over(some(pictures, tmp_path / "f", 4), register(phantom_bundle).id)
     db.get_engine().dispose()
