@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from s3_fixtures import BUSY, DENIED, Bucket, passes
@@ -118,6 +122,40 @@ def test_a_store_that_fails_while_it_screens_fails_no_image(ready: int, bucket: 
     bucket.service.fault = passes
     screen_all()
     assert answered(ready) == COUNT
+
+
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_disk_that_takes_nothing_more_is_waited_for(
+    configure: Callable[..., Settings], phantom_bundle: Path, tmp_path: Path, trouble: int
+) -> None:
+    """It is full, read-only by now, or somebody else's."""
+    configure(batch_size=2, copy_folder_files=True).data_dir.mkdir()
+    schema.upgrade(db.get_engine())
+    version = register(phantom_bundle)
+    (tmp_path / "in").mkdir()
+    for number in range(COUNT):
+        (tmp_path / "in" / f"{number}.png").write_bytes(png(number))
+    source = {"path": str(tmp_path / "in"), "label": "in"}
+    with db.write() as session:
+        job_id = jobs.create(session, JobKind.FOLDER, "a test", version.id, sources=[source]).id
+    write, written = blobs.Blobs._appearing, 0
+
+    def refused(self: blobs.Blobs, target: Path, durable: bool) -> AbstractContextManager[IO[bytes]]:
+        nonlocal written
+        written += 1
+        if written > 5:
+            raise OSError(trouble, os.strerror(trouble))
+        return write(self, target, durable)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs.Blobs, "_appearing", refused)
+        ingest.run(job_id)
+    found = state(job_id)
+    assert found[0] == JobState.RUNNING and 0 < found[1].waiting == found[1].found
+    assert os.strerror(trouble) in (ingest.runtime.INGESTING.last_error or ""), "the system page says why"
+    ingest.run(job_id)
+    screen_all()
+    assert state(job_id)[0] == JobState.DONE and answered(job_id) == COUNT
 
 
 def test_a_bucket_that_is_gone_is_no_empty_store(ready: int, bucket: Bucket) -> None:
