@@ -17,6 +17,7 @@ COPY worker worker
 COPY dashboard dashboard
 COPY migrations migrations
 RUN pip install --no-cache-dir --no-deps -e . \
+    && python -c 'from dashboard import catalogue; catalogue.compile_all()' \
     && useradd --create-home --uid 10001 cxrscreen \
     && install -d -o cxrscreen /data
 

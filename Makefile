@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports check up screenshots bench model clean
+.PHONY: help translations setup demo test lint types imports check up screenshots bench model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (about a minute once the packages are here; PyTorch is most of it)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -c 'from dashboard import catalogue; catalogue.compile_all()'
 	@touch $@
 
 # Nothing from npm is shipped: axe-core looks at the pages in the tests. A machine without npm gets one from PyPI.
@@ -45,6 +46,9 @@ types: setup  ## mypy, strict on the four packages
 
 imports: setup  ## who may import whom
 	@$(BIN)/lint-imports
+
+translations: setup  ## bring the catalogue up to what the sources say; then translate what is empty in it
+	@$(BIN)/python -m dashboard.sentences
 
 screenshots: setup  ## the pictures of the documents, taken anew from a stack with phantoms
 	@CXRSCREEN_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet tests/test_browser_path.py

@@ -62,7 +62,10 @@ def events(session: Session, job: Job) -> list[Event]:
     """What happened to a job, in its order: deeds of people, the steps of the work, images that were set aside."""
     found = [
         Event(row.at, row.action, row.actor, ", ".join(f"{key} {value}" for key, value in row.detail.items()))
-        for row in session.scalars(select(AuditEvent).where(AuditEvent.subject == f"job {job.id}"))
+        for row in session.scalars(
+            # Who looked at its entries stands in the audit log, and is no part of its past.
+            select(AuditEvent).where(AuditEvent.subject == f"job {job.id}", AuditEvent.action.in_(WORDS))
+        )
     ]
     if job.started_at:
         found.append(Event(job.started_at, "job.start", "", ""))

@@ -25,6 +25,7 @@ from dashboard import (
     identity,
     images,
     jobs,
+    languages,
     models,
     operating,
     people,
@@ -45,6 +46,7 @@ from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
     *(agreement, audit, auth, bulk, charts, compare, deletion, drift, exports, images, jobs, models, operating, people),
+    languages,
     *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
 )
 
@@ -82,6 +84,7 @@ def create_app() -> Flask:
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.url_map.converters["id"] = IdConverter
+    languages.install(app)
     security.install(app)
     identity.install(app)
     errors.install(app)

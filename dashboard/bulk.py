@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
 from cxrscreen import assignments, blind, db, readings, studies, users, worklist_filters
@@ -10,6 +11,7 @@ from cxrscreen.errors import Conflict, UsageError
 from cxrscreen.readings import Given
 from cxrscreen.tables import Role, Study, User, Verdict
 from dashboard import forms, identity, shell
+from dashboard.languages import said
 from dashboard.security import needs
 from dashboard.worklist import asked
 
@@ -49,8 +51,13 @@ def _assign(study_ids: list[int]) -> Response:
             raise UsageError("Choose whose the cases are.")
         owner = users.by_id(session, number) if number is not None else None
         changed = assignments.assign(session, me, study_ids, owner)
-    whose = f"assigned to {owner.name}" if owner else "nobody's now"
-    flash(f"{_cases(changed)} {whose}.", "good")
+    if owner:
+        told = ngettext(
+            "%(num)d case assigned to %(name)s.", "%(num)d cases assigned to %(name)s.", changed, name=owner.name
+        )
+    else:
+        told = ngettext("%(num)d case is nobody's now.", "%(num)d cases are nobody's now.", changed)
+    flash(told, "good")
     return _back()
 
 
@@ -81,11 +88,26 @@ def _judge(verdict: Verdict, chosen: dict[int, int | None]) -> Response:
         except Conflict:
             late += 1
     if done:
-        flash(f"{_cases(done)} {verdict.value}.", "good")
+        told = ngettext("%(num)d case %(verdict)s.", "%(num)d cases %(verdict)s.", done, verdict=said(verdict.value))
+        flash(told, "good")
     if late:
-        flash(f"{_cases(late)} left alone: somebody else read them since the list was shown.", "note")
+        flash(
+            ngettext(
+                "%(num)d case left alone: somebody else read it since the list was shown.",
+                "%(num)d cases left alone: somebody else read them since the list was shown.",
+                late,
+            ),
+            "note",
+        )
     if apart:
-        flash(f"{_cases(apart)} left alone: cases that are read blind are opened one by one.", "note")
+        flash(
+            ngettext(
+                "%(num)d case left alone: cases that are read blind are opened one by one.",
+                "%(num)d cases left alone: cases that are read blind are opened one by one.",
+                apart,
+            ),
+            "note",
+        )
     return _back()
 
 
@@ -105,10 +127,6 @@ def _chosen() -> dict[int, int | None]:
     if len(ticked) > MOST:
         raise UsageError(f"At most {MOST} lines can be ticked at once.")
     return ticked
-
-
-def _cases(count: int) -> str:
-    return f"{count} {'case' if count == 1 else 'cases'}"
 
 
 def _back() -> Response:

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from cxrscreen.errors import CxrscreenError
 from dashboard import identity
+from dashboard.languages import said
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def install(app: Flask) -> None:
 def answer(status: int, text: str, title: str = "") -> Response:
     """An error as JSON or as a page; a page of the 500s asks the database for nothing."""
     if wants_json():
-        response = jsonify(error=text)
+        response = jsonify(error=said(text))
     else:
         whole = status < 500 and identity.person() is not None
         page = render_template(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from babel import dates
 from flask import Flask
+from flask_babel import gettext, ngettext
 from markupsafe import Markup, escape
 
-from cxrscreen import outlook
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import now
-
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+from dashboard import languages
 
 
 def size(count: float) -> str:
     """Bytes for people, in powers of a thousand."""
+    units = (gettext("bytes"), gettext("kB"), gettext("MB"), gettext("GB"), gettext("TB"), gettext("PB"))
     place = 0
-    while count >= 1000 and place < len(UNITS) - 1:
+    while count >= 1000 and place < len(units) - 1:
         count /= 1000
         place += 1
-    return f"{count:.0f} {UNITS[place]}" if place == 0 else f"{count:.3g} {UNITS[place]}"
+    return f"{count:.0f} {units[place]}" if place == 0 else f"{count:.3g} {units[place]}"
 
 
 def number(count: int) -> str:
@@ -48,7 +49,21 @@ def score(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    return "–" if seconds is None else outlook.duration(seconds)
+    """The same as `cxrscreen.outlook.duration`, in the words of the page."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return str(gettext("%(seconds)s s", seconds=whole))
+    if whole < 3600:
+        return str(gettext("%(minutes)s min %(seconds)s s", minutes=whole // 60, seconds=str(whole % 60).zfill(2)))
+    return str(gettext("%(hours)s h %(minutes)s min", hours=whole // 3600, minutes=str(whole % 3600 // 60).zfill(2)))
+
+
+def weekday(moment: datetime, width: str = "wide") -> str:
+    """Thursday, or Thu where `width` is "abbreviated"; of the moment's own zone."""
+    pattern = "EEEE" if width == "wide" else "EEE"
+    return str(dates.format_date(moment.date(), pattern, locale=languages.current()))
 
 
 def when(moment: datetime | None) -> Markup:
@@ -84,14 +99,14 @@ def _time(moment: datetime | None, text: str) -> Markup:
 def _age(moment: datetime) -> str:
     seconds = (now() - moment).total_seconds()
     if seconds < 60:
-        return "just now"
+        return str(gettext("just now"))
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
+        return str(gettext("%(count)s min ago", count=int(seconds // 60)))
     if seconds < 48 * 3600:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
+        return str(gettext("%(count)s h ago", count=int(seconds // 3600)))
+    return str(ngettext("%(num)d day ago", "%(num)d days ago", int(seconds // 86400)))
 
 
 def install(app: Flask) -> None:
-    for made in (size, number, short, score, duration, when, ago, study_date, isolated, sentence):
+    for made in (size, number, short, score, duration, weekday, when, ago, study_date, isolated, sentence):
         app.add_template_filter(made)

@@ -24,12 +24,19 @@ from cxrscreen import db, entries, jobs, queue, registry, timeline, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
 from dashboard import forms, identity, sheets
+from dashboard.languages import said
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 PAGE = 50
 ENTRIES = 100
-ACTIONS = ("pause", "resume", "cancel", "retry")
+SAID = {
+    "pause": "The job paused.",
+    "resume": "The job goes on.",
+    "cancel": "The job is cancelled.",
+    "retry": "The job tries again.",
+}
+ACTIONS = tuple(SAID)
 
 
 @blueprint.get("")
@@ -103,8 +110,7 @@ def act(job_id: int, action: str) -> AnyResponse:
         wakes = action in ("resume", "retry") and not job.listed and job.state in jobs.OPEN
     if wakes:
         queue.submit(queue.INGEST, job_id)
-    said = {"pause": "paused", "resume": "goes on", "cancel": "is cancelled", "retry": "tries again"}[action]
-    flash(f"The job {said}.", "good")
+    flash(SAID[action], "good")
     return redirect(url_for("jobs.show", job_id=job_id))
 
 
@@ -159,5 +165,6 @@ def _progress(session: Any, job: Job) -> dict[str, Any]:
     told = jobs.progress(session, job)
     told["open"] = job.state in jobs.OPEN
     told["paused"] = job.state == JobState.PAUSED
-    told["sentences"] = {reason: sentence(reason) for reason in told["reasons"]}
+    told["sentences"] = {reason: said(sentence(reason)) for reason in told["reasons"]}
+    told["state_word"], told["error"] = said(told["state"]), said(told["error"] or "") or None
     return told

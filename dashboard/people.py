@@ -53,7 +53,7 @@ def set_active(user_id: int, way: str) -> Response:
     with db.write() as session:
         user = users.by_id(session, user_id)
         users.set_active(session, user, way == "in", identity.signed_in().row)
-    flash(f"{user.name} {'may sign in again' if way == 'in' else 'can no longer sign in'}.", "good")
+    flash(f"{user.name} may sign in again." if way == "in" else f"{user.name} can no longer sign in.", "good")
     return redirect(url_for("people.index"))
 
 

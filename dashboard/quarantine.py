@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, stream_with_context, url_for
+from flask_babel import gettext, ngettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from cxrscreen import blobs, db, jobs, quarantine, queue
@@ -62,9 +63,16 @@ def retry() -> AnyResponse:
         tried = quarantine.retry(session, chosen, identity.signed_in().row, blobs.store())
     for job_id in tried.by_job:
         queue.submit(queue.INGEST, job_id)
-    said = f"{tried.again} entries wait again, in {len(tried.by_job)} jobs." if tried.again else "Nothing waits again."
+    if tried.again:
+        said = ngettext("%(num)d entry waits again.", "%(num)d entries wait again.", tried.again)
+    else:
+        said = gettext("Nothing waits again.")
     if tried.left:
-        said += f" {tried.left} were left: their bytes are no longer where they were."
+        said += " " + ngettext(
+            "%(num)d was left: its bytes are no longer where they were.",
+            "%(num)d were left: their bytes are no longer where they were.",
+            tried.left,
+        )
     flash(said, "good" if tried.again else "bad")
     return redirect(url_for("quarantine.index", **_address(choice)))
 

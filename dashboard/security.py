@@ -23,7 +23,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Everything else is for people who are signed in.
-OPEN = {"static", "auth.sign_in", "auth.check_password", "auth.show_link", "auth.use_link", "system.healthz"}
+OPEN = {
+    *("static", "auth.sign_in", "auth.check_password", "auth.show_link", "auth.use_link", "system.healthz"),
+    *("languages.choose", "languages.words"),
+}
 RECEIVES_FILES = "uploads.receive"
 RECEIVES_BYTES = {"tus.create", "tus.append", "tus.overridden"}
 FORM_BYTES = 1 << 20

@@ -7,6 +7,7 @@ import shutil
 from datetime import timedelta
 
 from flask import Blueprint, Response, jsonify, render_template
+from flask_babel import gettext
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -67,11 +68,12 @@ _QUEUES = {"ingest": queue.INGEST, "screen": queue.SCREEN, "control": queue.SWEE
 
 def _store_state() -> str:
     """Where the store is, and whether it answers; object stores fail in ways of their own, so all are told alike."""
-    kind = "on this disk" if get_settings().store.startswith("file:") else get_settings().store.partition(":")[0]
+    scheme = get_settings().store.partition(":")[0]
+    kind = gettext("on this disk") if scheme == "file" else scheme
     try:
         store = blobs.store()
         store.exists("models", "0" * 64)
     except Exception as error:
         log.warning("The store does not answer: %s", error)
-        return f"does not answer ({kind})"
-    return f"answers ({kind})"
+        return str(gettext("does not answer (%(kind)s)", kind=kind))
+    return str(gettext("answers (%(kind)s)", kind=kind))

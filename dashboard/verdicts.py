@@ -11,7 +11,7 @@ from cxrscreen import db, findings, readings, studies, worklist
 from cxrscreen.errors import CxrscreenError, UsageError
 from cxrscreen.readings import Given
 from cxrscreen.tables import ModelVersion, Role, Verdict
-from dashboard import acts, forms, identity
+from dashboard import acts, forms, identity, languages
 from dashboard.filters import isolated
 from dashboard.security import needs
 from dashboard.worklist import around, asked, version_for
@@ -51,12 +51,17 @@ def give(study_id: int) -> Response:
         session.flush()
         before, after = around(session, study_id, filters, here)
     acts.remember(done)
-    flash(f"{isolated(study.label)}: {said}.", "good")
+    flash(f"{isolated(study.label)}: {languages.said(said)}.", "good")
     # Above an open case there may be others that were passed over; a list of read ones is walked through once.
     emptied = filters.state in ("open", "disputed")
     onward = after or (before if emptied else None)
     if onward is None:
-        flash(f"That was the last {f'{filters.state} ' if emptied else ''}study of this list.", "note")
+        flash(
+            f"That was the last {filters.state} study of this list."
+            if emptied
+            else "That was the last study of this list.",
+            "note",
+        )
         return redirect(url_for("worklist.index", **filters.address()))
     return redirect(url_for("studies.show", study_id=onward, **filters.address()))
 

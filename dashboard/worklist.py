@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import gettext
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
@@ -13,7 +14,7 @@ from cxrscreen import db, jobs, registry, saved_filters, users, worklist, workli
 from cxrscreen.errors import NotFound
 from cxrscreen.tables import ModelVersion, Role
 from cxrscreen.worklist_filters import Filters
-from dashboard import acts, forms, identity, shell
+from dashboard import acts, forms, identity, languages, shell
 from dashboard.filters import isolated
 
 blueprint = Blueprint("worklist", __name__)
@@ -167,17 +168,19 @@ def _chips(filters: Filters, choices: dict[str, Any]) -> list[tuple[str, str]]:
     owner = dict(choices["owners"]).get(filters.assigned, "")
     model = next((version.name for version in choices["versions"] if version.id == filters.model), "")
     told = {
-        "search": f"begins with {filters.search}",
-        "job": f"job {filters.job}: {job[:40]}",
-        "label": f"class {filters.label}",
-        "subclass": f"subclass {filters.subclass}",
-        "reader": f"read by {reader}",
-        "assigned": "mine" if filters.assigned == "me" else f"assigned to {owner}",
-        "since": f"scored from {filters.since}",
-        "until": f"scored to {filters.until}",
-        "low": f"score from {filters.low}",
-        "high": f"score to {filters.high}",
-        "model": f"model {model}",
+        "search": gettext("begins with %(text)s", text=filters.search),
+        "job": gettext("job %(id)s: %(title)s", id=filters.job, title=job[:40]),
+        "label": gettext("class %(name)s", name=filters.label),
+        "subclass": gettext("subclass %(name)s", name=filters.subclass),
+        "reader": gettext("read by %(name)s", name=reader),
+        "assigned": gettext("mine")
+        if filters.assigned == "me"
+        else gettext("assigned to %(name)s", name=languages.said(owner)),
+        "since": gettext("scored from %(day)s", day=filters.since),
+        "until": gettext("scored to %(day)s", day=filters.until),
+        "low": gettext("score from %(score)s", score=filters.low),
+        "high": gettext("score to %(score)s", score=filters.high),
+        "model": gettext("model %(name)s", name=model),
     }
     default = Filters()
     return [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import seed
 from dashboard_fixtures import Site, done_job
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
+from test_browser_path import keep
 from test_dashboard_security import FRAGMENTS, addresses, full
 from viewer_fixtures import Opener
 
@@ -34,7 +36,12 @@ def looked_at(page: Page, url: str) -> list[str]:
     for theme, rules in (("light", []), ("dark", ["color-contrast"])):
         page.emulate_media(color_scheme="light" if theme == "light" else "dark")
         said += [f"{url}, {theme}: {line}" for line in page.evaluate(RUN, rules)]
+        keep(page, f"access-en-{name_of(url)}-{theme}")
     return said
+
+
+def name_of(url: str) -> str:
+    return re.sub(r"\W+", "-", url).strip("-") or "home"
 
 
 @pytest.fixture
@@ -56,13 +63,17 @@ def lived_in(full: Site) -> Site:
     return full
 
 
+def pages_of(site: Site) -> list[str]:
+    client = site.browser("admin")
+    urls = [url for _, url in addresses(site, "GET") if url not in FRAGMENTS]
+    urls += ["/worklist?state=all", "/worklist?state=all&low=0.2", "/studies/2", "/jobs/2/entries", "/nowhere"]
+    return [url for url in urls if (got := client.get(url)).mimetype == "text/html" and got.status_code != 302]
+
+
 def test_no_page_has_a_serious_fault(lived_in: Site, opened: Opener) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not here: `make setup` brings it, from the npm registry")
-    client = lived_in.browser("admin")
-    urls = [url for _, url in addresses(lived_in, "GET") if url not in FRAGMENTS]
-    urls += ["/worklist?state=all", "/worklist?state=all&low=0.2", "/studies/2", "/jobs/2/entries", "/nowhere"]
-    pages = [url for url in urls if (got := client.get(url)).mimetype == "text/html" and got.status_code != 302]
+    pages = pages_of(lived_in)
     said: list[str] = []
     with opened("/worklist", script=AXE.read_text("utf-8"), expecting="the server responded with a status") as page:
         for url in pages:
@@ -74,3 +85,33 @@ def test_no_page_has_a_serious_fault(lived_in: Site, opened: Opener) -> None:
             page.goto(url)
             said += looked_at(page, url)
     assert not said, "\n".join(said)
+
+
+def test_in_russian_every_page_has_room(lived_in: Site, opened: Opener) -> None:
+    """Its words are longer: nothing is pushed over the edge, on a desk or on a phone."""
+    wide: list[str] = []
+    with opened("/worklist", locale="ru-RU", expecting="the server responded with a status") as page:
+        for url in pages_of(lived_in):
+            page.set_viewport_size({"width": 1366, "height": 768})
+            page.goto(url)
+            assert page.get_attribute("html", "lang") == "ru"
+            for theme in ("light", "dark"):
+                page.emulate_media(color_scheme="light" if theme == "light" else "dark")
+                keep(page, f"access-ru-{name_of(url)}-{theme}")
+            # A bar that scrolls hides its last rooms from whoever does not know of them.
+            if page.locator(".top nav").count():
+                said = page.locator(".top nav").evaluate("(bar) => bar.scrollWidth - bar.clientWidth")
+                assert said <= 0, f"{url}: the bar of the rooms lacks {said} px"
+            for width in (1366, 390):
+                page.set_viewport_size({"width": width, "height": 768})
+                if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                    wide.append(f"{url} at {width}")
+        page.goto("/studies/1")
+        expect(page.locator("#pane-case .tone")).to_contain_text("как при скрининге")
+        edge = page.locator(".panel").evaluate("(panel) => panel.getBoundingClientRect().right")
+        for button in page.locator(".verdicts button").all():
+            assert button.evaluate("(one) => one.getBoundingClientRect().right") < edge
+        page.click(".language button")
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        assert page.url.endswith("/studies/1")
+    assert wide == []

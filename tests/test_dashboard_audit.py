@@ -50,6 +50,7 @@ def test_every_view_and_export_leaves_a_row(site: Site) -> None:
         assert events(site, action)[-1] == ("reader", subject), url
     assert len(events(site, "worklist.view")) == before + 1
     assert len(events(site, "image.view")) == 2
+    assert "job.entries" not in browser.page(f"/jobs/{job}"), "a look is no part of a job's past"
     tag = browser.get(f"/images/{image}/picture.png").headers["ETag"]
     assert browser.get(f"/images/{image}/picture.png", headers={"If-None-Match": tag}).status_code == 304
     assert len(events(site, "image.view")) == 4, "what a browser kept is looked at, too"

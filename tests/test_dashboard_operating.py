@@ -42,7 +42,7 @@ def test_the_form_weighs_without_javascript(site: Site, weighed: str) -> None:
     assert (cell(page, "flagged"), cell(page, "open")) == ("7", "4")
     assert cell(page, "sensitivity").startswith("66.7 %") and cell(page, "sensitivity").endswith("2 of 3")
     assert cell(page, "specificity").startswith("100.0 %")
-    assert "only <b>1</b> of these lie below" in page and "1 unsure are left out" in page
+    assert "only <b>1</b> of these lie below" in page and "Left out as unsure: 1." in page
     assert "<b>5</b> reviewed studies" in page and "upper bound" in page
     assert 'id="sign-off"' not in page, "an operator weighs, and signs nothing"
     assert browser.get("/whatif?threshold=0.65").location == f"{weighed}?threshold=0.65"

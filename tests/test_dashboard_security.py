@@ -18,7 +18,7 @@ from cxrscreen.tables import Result, Schedule
 from dashboard import create_app, security
 
 TEMPLATES = sorted((Path(dashboard.__file__).parent / "templates").glob("*.html"))
-NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz"}
+NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz", "/words/ru.js", "/language"}
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
                 (r"<any\(png,jpg\):kind>", "png"),
                 (r"<any\(csv,parquet\):kind>", "parquet"),
                 (r"<any\(in,out\):way>", "out"),
+                (r"<any\(en,ru\):language>", "ru"),
                 (r"<id:\w+>", "1"),
                 (r"<token>", "x"),
                 (r"<group>", "x"),

@@ -1,5 +1,7 @@
 // Numbers as the server writes them.
-const UNITS = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+import { gettext } from "./words.js";
+
+const UNITS = [gettext("bytes"), gettext("kB"), gettext("MB"), gettext("GB"), gettext("TB"), gettext("PB")];
 
 export function size(count) {
   let place = 0;
@@ -17,7 +19,7 @@ export function number(count) {
 export function duration(seconds) {
   const whole = Math.round(seconds);
   const two = (value) => String(value).padStart(2, "0");
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
-  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+  if (whole < 60) return gettext("%(seconds)s s", { seconds: whole });
+  if (whole < 3600) return gettext("%(minutes)s min %(seconds)s s", { minutes: Math.floor(whole / 60), seconds: two(whole % 60) });
+  return gettext("%(hours)s h %(minutes)s min", { hours: Math.floor(whole / 3600), minutes: two(Math.floor((whole % 3600) / 60)) });
 }

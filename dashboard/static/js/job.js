@@ -9,7 +9,7 @@ const COUNTS = ["found", "scored", "rejected", "duplicate", "failed", "cancelled
 function show(told) {
   for (const name of COUNTS) by(`count-${name}`).textContent = number(told[name]);
   const state = by("job-state");
-  state.textContent = told.state;
+  state.textContent = told.state_word;
   state.className = `badge state-${told.state}`;
   by("job-bar").value = told.share;
   by("job-share").textContent = `${Math.floor(told.share * 100)} %`;
@@ -24,6 +24,8 @@ function show(told) {
   }
   by("job-error").hidden = !told.error;
   by("job-error").textContent = told.error ?? "";
+  by("job-left-out").hidden = told.unchanged === null;
+  for (const name of ["unchanged", "unsettled"]) by(`count-${name}`).textContent = number(told[name] ?? 0);
   showReasons(told);
   showButtons(told);
 }

@@ -3,6 +3,7 @@ import { isUndo, keyOf } from "./keys.js";
 import { preload } from "./viewer_pixels.js";
 import { Pane, START } from "./viewer.js";
 import { isOneToOne, moveBy, takeHands, zoomBy, zoomTo } from "./viewer_hands.js";
+import { gettext } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const panes = new Map();
@@ -37,7 +38,7 @@ function tell() {
   by("preset").value = number > 1 || table ? String(number) : same(window) ? "1" : "";
   const heat = [...panes.values()].some((pane) => pane.heat);
   by("tool-heat").disabled = by("opacity").disabled = !heat;
-  by("tool-heat").title = heat ? "Heat map (O)" : "There is no heat map of this image";
+  by("tool-heat").title = heat ? gettext("Heat map (O)") : gettext("There is no heat map of this image");
 }
 
 function toggleHeat() {

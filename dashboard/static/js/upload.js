@@ -3,6 +3,7 @@ import { number, size } from "./format.js";
 import { whenChosen } from "./upload_choose.js";
 import { Queue, jobOf, startGroup } from "./upload_queue.js";
 import { Rows, showUnfinished, sumOf } from "./upload_rows.js";
+import { gettext, ngettext } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const form = by("upload");
@@ -27,15 +28,16 @@ function choose(list) {
   chosen = list.map(([file, name]) => [file, name.slice(-LONGEST_NAME)]);
   const total = chosen.reduce((sum, [file]) => sum + file.size, 0);
   by("chosen").hidden = chosen.length === 0;
-  by("chosen").textContent =
-    chosen.length === 1 ? `${chosen[0][1]}, ${size(total)}` : `${number(chosen.length)} files, ${size(total)}`;
+  const files = ngettext("%(num)s file", "%(num)s files", chosen.length, { num: number(chosen.length) });
+  by("chosen").textContent = `${chosen.length === 1 ? chosen[0][1] : files}, ${size(total)}`;
   const most = Number(form.dataset.most);
-  say(total > most ? `That is ${size(total)}; this server takes ${size(most)} at most.` : "");
+  say(total > most ? gettext("That is %(size)s; this server takes %(most)s at most.", { size: size(total), most: size(most) }) : "");
   queue = null;
   if (chosen.length === 0) return draw();
   queue = new Queue(chosen, unfinished, token, draw);
   const there = queue.gone;
-  if (there > 0) by("chosen").textContent += `; ${size(there)} are here already, it goes on from there`;
+  const already = gettext("%(size)s are here already, it goes on from there", { size: size(there) });
+  if (there > 0) by("chosen").textContent += `; ${already}`;
   draw();
 }
 
@@ -56,7 +58,7 @@ function paint() {
   by("pause").hidden = !busy();
   by("cancel").hidden = !begun;
   by("send").hidden = busy();
-  by("send").textContent = begun ? "Resume" : "Upload and screen";
+  by("send").textContent = begun ? gettext("Resume") : gettext("Upload and screen");
   rows.show(begun ? queue.transfers : []);
   if (!begun) return;
   by("sent").value = queue.total ? queue.gone / queue.total : 1;
@@ -77,10 +79,10 @@ async function send() {
 
 async function start(group, alone = "") {
   say("");
-  by("sent-text").textContent = "Sent; the server puts it into its store";
+  by("sent-text").textContent = gettext("Sent; the server puts it into its store");
   try {
     const url = group ? await startGroup(group, token) : await jobOf(alone);
-    if (!url) throw new Error("The server made no job of it; reload the page.");
+    if (!url) throw new Error(gettext("The server made no job of it; reload the page."));
     leaving = true;
     window.location.assign(url);
   } catch (error) {
@@ -101,7 +103,7 @@ async function refresh() {
 }
 
 async function discard(group) {
-  if (!window.confirm("What has come of this upload is deleted. Go on?")) return;
+  if (!window.confirm(gettext("What has come of this upload is deleted. Go on?"))) return;
   const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": token };
   for (const row of group) await fetch(row.url, { method: "DELETE", headers }).catch(() => null);
   await refresh();
@@ -121,7 +123,7 @@ whenChosen({
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (busy()) return;
-  if (queue === null) say("Choose a file, an archive or a folder first.");
+  if (queue === null) say(gettext("Choose a file, an archive or a folder first."));
   else send();
 });
 
@@ -131,7 +133,7 @@ by("pause").addEventListener("click", () => {
 });
 
 by("cancel").addEventListener("click", async () => {
-  if (!window.confirm("What has been sent is deleted. To go on later, pause instead. Delete it?")) return;
+  if (!window.confirm(gettext("What has been sent is deleted. To go on later, pause instead. Delete it?"))) return;
   const mine = queue;
   queue = null;
   form.reset();
@@ -140,7 +142,7 @@ by("cancel").addEventListener("click", async () => {
   paint();
   await mine.cancel();
   await refresh();
-  say("Cancelled. Nothing was kept.");
+  say(gettext("Cancelled. Nothing was kept."));
 });
 
 window.addEventListener("beforeunload", (event) => {

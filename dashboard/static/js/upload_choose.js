@@ -1,4 +1,5 @@
 // What a person drops or chooses, as [File, name with its folders] pairs.
+import { gettext } from "./words.js";
 
 // A dropped folder is walked; the browser hands out its entries a hundred at a time.
 async function walk(entry, path) {
@@ -43,7 +44,7 @@ export function whenChosen({ drop, files, folder, busy, chosen, failed }) {
       for (const entry of entries) found.push(...(await walk(entry, "")));
       chosen(found);
     } catch {
-      failed("The browser could not read what was dropped; choose the files instead.");
+      failed(gettext("The browser could not read what was dropped; choose the files instead."));
     }
   });
 }

@@ -1,5 +1,6 @@
 // All files of one upload: a few at a time, with the sum of what has gone and how fast it goes.
 import { Transfer } from "./upload_tus.js";
+import { gettext } from "./words.js";
 
 const AT_ONCE = 3;
 const SPEED_SECONDS = 8;
@@ -94,7 +95,7 @@ export async function startGroup(group, token) {
     if (answer?.ok) return (await answer.json()).url;
     if (answer && answer.status < 502) {
       const told = await answer.json().catch(() => ({}));
-      throw new Error(told.error || `The server answered with ${answer.status}.`);
+      throw new Error(told.error || gettext("The server answered with %(status)s.", { status: answer.status }));
     }
     await new Promise((resolve) => setTimeout(resolve, Math.min(30, 2 ** tries) * 500));
   }

@@ -1,4 +1,6 @@
 // One file on its way to the server by the tus protocol. Bytes that arrived stay there, whatever happens here.
+import { gettext } from "./words.js";
+
 const PIECE = 32 * 2 ** 20; // a proxy that holds a body back until it is whole holds no more than this
 const LONGEST_WAIT = 30;
 const BYTES = "application/offset+octet-stream";
@@ -107,7 +109,7 @@ export class Transfer {
         if (request.status < 300 || last) resolve(request);
         else reject(this.#failure(request, method));
       });
-      request.addEventListener("error", () => reject(new Error("The line is down")));
+      request.addEventListener("error", () => reject(new Error(gettext("The line is down"))));
       request.addEventListener("abort", () => reject(new Stopped()));
       request.send(body);
     });
@@ -118,12 +120,12 @@ export class Transfer {
     if (method !== "POST" && (status === 404 || status === 410)) {
       this.url = ""; // given up there: from the beginning
       this.offset = 0;
-      return new Error("Begun anew");
+      return new Error(gettext("Begun anew"));
     }
     const text = method === "HEAD" ? "" : told(request);
     // The offset is another, somebody writes, bytes were mangled, the server starts: all of these pass.
     if ((status === 409 && method === "PATCH") || status === 423 || status === 460 || status >= 500) {
-      return status === 507 ? new Refused(text) : new Error(text || `The server answered with ${status}`);
+      return status === 507 ? new Refused(text) : new Error(text || gettext("The server answered with %(status)s.", { status }));
     }
     return method === "PATCH" && status === 400 ? new Error(text) : new Refused(text || refusal(status));
   }
@@ -131,7 +133,7 @@ export class Transfer {
   async #wait(reason) {
     this.tries += 1;
     const seconds = Math.min(LONGEST_WAIT, 0.5 * 2 ** this.tries) * (0.75 + Math.random() / 2);
-    this.#become("sending", `${reason}; trying again`);
+    this.#become("sending", gettext("%(reason)s; trying again", { reason }));
     await new Promise((resolve) => {
       this.wake = resolve;
       setTimeout(resolve, seconds * 1000);
@@ -147,8 +149,8 @@ export class Transfer {
 }
 
 function refusal(status) {
-  if (status === 401) return "Your session ended: sign in again, then choose the same files.";
-  return `The server answered with ${status}.`;
+  if (status === 401) return gettext("Your session ended: sign in again, then choose the same files.");
+  return gettext("The server answered with %(status)s.", { status });
 }
 
 export function told(request) {

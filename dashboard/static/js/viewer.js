@@ -3,6 +3,7 @@ import { applied, inverse, fitted, mirrored, placed, seenQuarter, turned, UPRIGH
 import { GlPainter } from "./viewer_gl.js";
 import { ImagePainter, loadedImage } from "./viewer_img.js";
 import { fetchPixels, sampleAt } from "./viewer_pixels.js";
+import { gettext } from "./words.js";
 
 export class Pane {
   // `shared` is { view, heat, opacity }: what the panes that stand side by side have in common; `changed` is called
@@ -31,7 +32,7 @@ export class Pane {
     this.coming = new AbortController();
     const { signal } = this.coming;
     this.clear();
-    this.state("loading", "Loading…");
+    this.state("loading", gettext("Loading…"));
     try {
       const painter = await this.paintable(signal);
       if (signal.aborted) return painter.free();
@@ -208,11 +209,12 @@ export class Pane {
     const about = tone.table && !painter.pixels.exact ? "≈ " : "";
     const whole = (value) => (Math.abs(value) < 10 ? Number(value.toFixed(1)) : Math.round(value));
     const zoom = Math.round(this.place.scale * devicePixelRatio * 100);
-    const greys = tone.table ? "as screened · " : "";
-    root.querySelector(".tone").textContent = `${greys}${about}W ${whole(tone.width)} L ${whole(tone.centre)} · ${zoom} %`;
-    const marks = [tone.invert && "inverted", mirrored(this.turn) && "mirrored"];
+    const greys = tone.table ? gettext("as screened") + " · " : "";
+    const levels = gettext("W %(width)s L %(level)s", { width: whole(tone.width), level: whole(tone.centre) });
+    root.querySelector(".tone").textContent = `${greys}${about}${levels} · ${zoom} %`;
+    const marks = [tone.invert && gettext("inverted"), mirrored(this.turn) && gettext("mirrored")];
     const quarter = seenQuarter(this.turn);
-    if (quarter) marks.push(`turned ${90 * quarter}°`);
+    if (quarter) marks.push(gettext("turned %(degrees)s°", { degrees: 90 * quarter }));
     root.querySelector(".marks").textContent = marks.filter(Boolean).join(" · ");
     root.dataset.centre = tone.centre;
     root.dataset.width = tone.width;

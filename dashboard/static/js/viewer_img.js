@@ -1,5 +1,7 @@
 // The way without WebGL2: an 8-bit picture that the server has windowed, its window changed by CSS filters. Its
 // "samples" are greys from 0 to 255.
+import { gettext } from "./words.js";
+
 export class ImagePainter {
   constructor(image) {
     this.image = image;
@@ -51,7 +53,7 @@ export async function loadedImage(url, alt) {
   await image.decode().catch(async () => {
     const answer = await fetch(url, { headers: { Accept: "application/json" } });
     const told = await answer.json().catch(() => ({}));
-    throw new Error(told.error || "The picture could not be loaded.");
+    throw new Error(told.error || gettext("The picture could not be loaded."));
   });
   return image;
 }

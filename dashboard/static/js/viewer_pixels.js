@@ -1,4 +1,5 @@
 // The samples of a picture, as the server stores them, and what they mean.
+import { gettext } from "./words.js";
 
 // Resolves to { width, height, bits, signed, inverted, window, exact, low, high, presets, tones, samples }; rejects
 // with the server's own sentence.
@@ -6,7 +7,7 @@ export async function fetchPixels(url, signal) {
   const answer = await fetch(url, { headers: { Accept: "application/json" }, signal });
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new Error(told.error || "The picture could not be loaded.");
+    throw new Error(told.error || gettext("The picture could not be loaded."));
   }
   const told = JSON.parse(answer.headers.get("X-Pixels"));
   const body = await answer.arrayBuffer();
@@ -14,7 +15,7 @@ export async function fetchPixels(url, signal) {
   const tones = new Uint8Array(body, 0, codes);
   const Samples = told.bits === 8 ? Uint8Array : Uint16Array;
   const samples = new Samples(body, codes);
-  if (samples.length !== told.width * told.height) throw new Error("The picture came cut short.");
+  if (samples.length !== told.width * told.height) throw new Error(gettext("The picture came cut short."));
   return { ...told, tones, samples };
 }
 

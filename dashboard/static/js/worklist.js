@@ -1,5 +1,6 @@
 // The list under the hands: J and K move, Enter opens (it is a link that has the focus), X ticks, / searches, Ctrl Z undoes.
 import { isUndo, keyOf } from "./keys.js";
+import { gettext } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const cases = [...document.querySelectorAll("#worklist a.case")];
@@ -20,7 +21,7 @@ function move(step) {
 function tell() {
   if (!by("bulk")) return;
   const count = ticks.filter((tick) => tick.checked).length;
-  by("ticked").textContent = count ? `${count} ticked` : "";
+  by("ticked").textContent = count ? gettext("%(count)s ticked", { count }) : "";
   by("bulk").classList.toggle("some", count > 0);
   by("tick-all").checked = count > 0 && count === ticks.length;
   by("tick-all").indeterminate = count > 0 && count < ticks.length;

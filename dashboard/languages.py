@@ -1,0 +1,126 @@
+"""English and Russian: which one a page is in, and how sentences get there that were made without knowing of either.
+
+Templates and scripts carry English sentences as keys of the catalogue. What the rooms below the pages say (an error, a
+reason, the word of a state) is a finished English sentence by the time it arrives here; `said` finds the one of the
+catalogue that it was made from, takes its values out and puts them into the translation. So nothing below the pages
+knows of languages.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from typing import Any
+
+import flask_babel
+from flask import Blueprint, Flask, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from dashboard import catalogue
+
+blueprint = Blueprint("languages", __name__)
+
+# As each is called by those who read it.
+LANGUAGES = {"en": "English", "ru": "Русский"}
+COOKIE = "language"
+YEAR = 365 * 86400
+
+
+def chosen() -> str:
+    """What the person chose, else what the browser asks for, else English."""
+    kept = request.cookies.get(COOKIE, "")
+    return kept if kept in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
+
+
+def current() -> str:
+    locale = flask_babel.get_locale()
+    return locale.language if locale else "en"
+
+
+def said(text: object) -> str:
+    """A finished English sentence or word in the language of the page; one that the catalogue lacks stays as it is."""
+    told = str(text)
+    if current() == "en" or not told:
+        return told
+    translations = flask_babel.get_translations()
+    exact = str(translations.gettext(told))
+    if exact != told:
+        return exact
+    for pattern, translation in _patterns(current()):
+        if found := pattern.fullmatch(told):
+            return _filled(translation, {name[1:]: value for name, value in found.groupdict().items()})
+    return told
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    """The values in their places; a state's word is one of the catalogue itself."""
+    return catalogue.PLACE.sub(lambda place: _value(place[0], values[place[0].strip("{w}")]), text)
+
+
+def _value(place: str, value: str) -> str:
+    return said(value) if place.startswith("{w") else value
+
+
+@functools.cache
+def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
+    """The sentences with places, the longest first: the more words agree, the surer it is the one."""
+    told = sorted(catalogue.with_places(language), key=lambda pair: -len(pair[0]))
+    return [(_pattern(key), translation) for key, translation in told]
+
+
+def _pattern(key: str) -> re.Pattern[str]:
+    parts = catalogue.PLACE.split(key)
+    names = [f"(?P<p{place.strip('{w}')}>.*?)" for place in catalogue.PLACE.findall(key)]
+    return re.compile(
+        "".join(re.escape(part) + name for part, name in zip(parts, [*names, ""], strict=True)), re.DOTALL
+    )
+
+
+@blueprint.post("/language")
+def choose() -> AnyResponse:
+    """Keep the language in a cookie: the page of the sign-in has one, too."""
+    # Not at the top: the guard of the doors stands above this.
+    from dashboard.security import safe_next
+
+    answer = redirect(safe_next(request.form.get("next")))
+    language = request.form.get("to", "")
+    if language in LANGUAGES:
+        secure = request.is_secure
+        answer.set_cookie(COOKIE, language, max_age=YEAR, httponly=True, samesite="Lax", secure=secure)
+    return answer
+
+
+@blueprint.get("/words/<any(en,ru):language>.js")
+def words(language: str) -> Response:
+    """What the scripts say, as a script: kept by the browser under an address that changes with its content."""
+    answer = Response(_words(language), content_type="text/javascript; charset=utf-8")
+    answer.headers["Cache-Control"] = "private, no-cache"
+    answer.add_etag()
+    answer.make_conditional(request)
+    return answer
+
+
+@functools.cache
+def _words(language: str) -> str:
+    return f"window.words = {json.dumps(catalogue.of_scripts(language), ensure_ascii=False)};\n"
+
+
+def _mark(language: str) -> str:
+    return hashlib.sha256(_words(language).encode()).hexdigest()[:8]
+
+
+def install(app: Flask) -> None:
+    catalogue.compile_all()
+    flask_babel.Babel(app, locale_selector=chosen)
+    app.add_template_filter(said)
+
+    @app.context_processor
+    def names() -> dict[str, Any]:
+        language = current()
+        return {
+            "language": language,
+            "LANGUAGES": LANGUAGES,
+            "words_url": url_for("languages.words", language=language, v=_mark(language)) if language != "en" else "",
+        }
