@@ -153,8 +153,10 @@ def _show_bundle(bundle: Path) -> None:
     parts = ", ".join(f"{part['name']} ({part['n']})" for part in record["subclasses"])
     out.print(f"   {record['name']}: {record['backbone']} at {record['input_size']} px", markup=False)
     out.print(f"   subclasses (training images): {parts}", markup=False)
-    figures = ", ".join(f"{name} {value}" for name, value in record["figures"].get("val", {}).items())
-    out.print(f"   validation: {figures}", markup=False)
+    for part, where in (("val", "validation"), ("cv", "folds")):
+        if told := record["figures"].get(part):
+            figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+            out.print(f"   {where}: {figures}", markup=False)
 
 
 @click.command()
