@@ -92,13 +92,14 @@ def make_bundle(folder: Path, backbone: str, size: int, seed: int) -> Path:
     return train(index, folder / "bundle", options)
 
 
-def other_head(source: Path, target: Path) -> Path:
-    """The same network under a head that is a little off: what a shallow tuning would bring."""
+def altered(source: Path, target: Path, part: str) -> Path:
+    """The same bundle under another `head`, as a shallow tuning would bring, or over another `backbone`."""
     from models import bundle
 
     screener = bundle.load(source)
+    numbers = screener.network.head.weight if part == "head" else next(screener.network.body.parameters())
     with torch.no_grad():
-        screener.network.head.weight.mul_(0.9)
+        numbers.mul_(0.9 if part == "head" else 0.999)
     written = ("format", "weights", "feature_space")
     record = {key: value for key, value in screener.record.items() if key not in written}
-    return bundle.save(target, record | {"name": "bench-head"}, screener.network, screener.likeness, {})
+    return bundle.save(target, record | {"name": f"bench-{part}"}, screener.network, screener.likeness, {})

@@ -1,6 +1,6 @@
 """Images a second: the bound of the machine, the best bare loop, the whole system, rescreening, and others' ways.
 
-    python -m bench.throughput [--quick] [--json FILE]
+    python -m bench.throughput [--quick] [--rounds N] [--json FILE]
 
 The ways take turns, round by round, on one corpus of phantoms; every round of the system begins with an empty
 database and store. `bound` is what decoding and the network would reach one after the other on all cores. Starting the
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import ways
-from bench.corpus import make_bundle, other_head, write_corpus
+from bench.corpus import altered, make_bundle, write_corpus
 from cxrscreen.imaging import decode, prepare
 from models import bundle
 from models.images import to_input
@@ -47,13 +47,15 @@ SLOW = {"timm": 4, "torchxrayvision": 8}
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m bench.throughput")
     options.add_argument("--quick", action="store_true", help="a smaller corpus and three rounds, under five minutes")
+    options.add_argument("--rounds", type=int, help="other than 3 with --quick and 5 without")
     options.add_argument("--json", type=Path, metavar="FILE")
     told = options.parse_args()
-    counts, rounds = (QUICK, 3) if told.quick else (FULL, 5)
+    counts, rounds = (QUICK, told.rounds or 3) if told.quick else (FULL, told.rounds or 5)
     with tempfile.TemporaryDirectory(prefix="cxrscreen-bench-") as name:
         folder = Path(name)
         corpus = write_corpus(folder / "corpus", counts)
-        bundles = [make_bundle(folder / f"b{seed}", BACKBONE, SIZE, seed) for seed in (1, 2)]
+        trained = make_bundle(folder / "trained", BACKBONE, SIZE, 1)
+        bundles = [trained, *(altered(trained, folder / part, part) for part in ("backbone", "head"))]
         report = Bench(folder, corpus, bundles, GROWN[told.quick]).run(rounds)
     show(report)
     if told.json:
@@ -62,10 +64,10 @@ def main() -> None:
 
 class Bench:
     def __init__(self, folder: Path, corpus: dict[str, list[Path]], bundles: list[Path], grown: int) -> None:
-        self.folder, self.corpus, self.bundles, self.grown = folder, corpus, bundles, grown
-        self.head = other_head(bundles[0], folder / "head")
+        self.folder, self.corpus, self.grown = folder, corpus, grown
+        self.trained, self.backbone, self.head = bundles
         self.jpeg = corpus["jpeg"]
-        self.screener = bundle.load(bundles[0])
+        self.screener = bundle.load(self.trained)
         self.screener.quicken("auto", ways.CORES, ways.CORES)
         first = [next(iter(prepare(path.read_bytes()))).derivative or b"" for path in self.jpeg]
         inputs = np.stack([to_input(decode(data), SIZE) for data in first])
@@ -109,11 +111,11 @@ class Bench:
         for path in self.corpus["png"][:8]:
             shutil.copy(path, warm)
         with ways.System(room / "system") as system:
-            for version in reversed(self.bundles):
+            for version in (self.backbone, self.trained):
                 system.screen(warm, version)
-            self._note("system", count, system.screen(self.jpeg[0].parent, self.bundles[0]))
+            self._note("system", count, system.screen(self.jpeg[0].parent, self.trained))
             said = system.scores()
-            self._note("rescreen", count, system.rescreen(self.bundles[1]))
+            self._note("rescreen", count, system.rescreen(self.backbone))
             system.screen(warm, self.head)
             self._note("features", system.grow(self.grown) - len(list(warm.iterdir())), system.rescreen(self.head))
             for role, peak in system.peaks_mb().items():
@@ -133,8 +135,8 @@ class Bench:
         self._time(f"decode {part}", len(files), lambda: ways.decode_alone(files))
         room = self.folder / part
         with ways.System(room) as system:
-            system.screen(room.parent / "corpus" / ("png" if part != "png" else "dicom"), self.bundles[0])
-            self._note(f"system {part}", len(files), system.screen(files[0].parent, self.bundles[0]))
+            system.screen(room.parent / "corpus" / ("png" if part != "png" else "dicom"), self.trained)
+            self._note(f"system {part}", len(files), system.screen(files[0].parent, self.trained))
         shutil.rmtree(room)
 
     def _report(self, rounds: int) -> dict[str, Any]:

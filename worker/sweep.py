@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, select
 
-from cxrscreen import batches, db, entries, jobs, queue, resumable, turns
+from cxrscreen import batches, db, entries, features, jobs, queue, resumable, turns
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobState, Worker
 from worker import tidy
@@ -33,6 +33,8 @@ def run() -> None:
                 ids = entries.stranded(session, job_id)
                 entries.cut_batches(session, job_id, ids, get_settings().batch_size)
         session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
+    with db.write() as session:
+        features.forget(session)
     resumable.sweep()
     tidy.run()
 
