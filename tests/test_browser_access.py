@@ -109,8 +109,9 @@ def test_in_russian_every_page_has_room(lived_in: Site, opened: Opener) -> None:
         page.goto("/studies/1")
         expect(page.locator("#pane-case .tone")).to_contain_text("как при скрининге")
         edge = page.locator(".panel").evaluate("(panel) => panel.getBoundingClientRect().right")
-        for button in page.locator(".verdicts button").all():
-            assert button.evaluate("(one) => one.getBoundingClientRect().right") < edge
+        places = [one.bounding_box() for one in page.locator(".verdicts button").all()]
+        assert len(places) == 3 and len({place["y"] for place in places if place}) == 1, "the verdicts stand in one row"
+        assert all(place and place["x"] + place["width"] < edge for place in places)
         page.click(".language button")
         expect(page.locator("html")).to_have_attribute("lang", "en")
         assert page.url.endswith("/studies/1")
