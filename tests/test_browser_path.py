@@ -125,7 +125,7 @@ def test_a_page_works_on_a_phone_and_in_the_dark(
 ) -> None:
     """Pages with something on them, and no stack behind them: none is wider than the window."""
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
-    with opened("/worklist", **phone) as page:
+    with opened("/worklist", expecting="the server responded with a status", **phone) as page:  # cases without pictures
         for path in ("/worklist", "/worklist?state=all", "/jobs", "/uploads", "/models", "/schedules", "/system"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path

@@ -82,9 +82,9 @@ def test_the_shipped_bundle_on_the_open_set(test_data, tmp_path):
     except ModelsError as error:
         pytest.skip(f"the shipped bundle is of another time: {error}")
     torch.set_num_threads(1)
-    start = time.perf_counter()
+    start = time.process_time()
     run("evaluate", shipped[-1].parent, index, "--out", tmp_path / "r.json", "--resamples", 100)
-    assert time.perf_counter() - start < 240  # on a machine that does other things too
+    assert time.process_time() - start < 240
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["n"] == 216
     assert figures["audits"]["border_only"]["covid"]["auroc"]["value"] < figures["covid"]["auroc"]["value"]

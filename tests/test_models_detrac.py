@@ -19,12 +19,20 @@ from models.loop import Progress
 LABELS = ("covid", "normal", "pneumonia")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def quick():
     """A recipe of seconds, through the same door as the real ones."""
     plain = recipes.Schedule(epochs=6, lr=2e-3, batch=8, keep="last", augmentation=replace(NONE, flip=True))
     recipe = recipes.Recipe("quick", "resnet10t", 32, 2, plain, replace(plain, epochs=3, lr=5e-4))
-    monkeypatch.setitem(recipes.RECIPES, "quick", recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recipes.RECIPES, "quick", recipe)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted(quick) -> DeTraC:
+    """For tests that only look."""
+    return fit(random_state=4)
 
 
 def pictures(n: int, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
@@ -46,8 +54,7 @@ def fit(**options) -> DeTraC:
     return DeTraC("quick", **options).fit(X, y, validation=validation, **extra)
 
 
-def test_it_learns_and_composes():
-    fitted = fit()
+def test_it_learns_and_composes(fitted):
     X, y = pictures(30, seed=2)
     assert fitted.score(X, y) > 0.9
     assert fitted.classes_.tolist() == list(LABELS)
@@ -57,9 +64,8 @@ def test_it_learns_and_composes():
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
 
 
-def test_the_same_seed_gives_the_same_model():
-    one, other = fit(random_state=4), fit(random_state=4)
-    mine, theirs = one.network_.state_dict(), other.network_.state_dict()
+def test_the_same_seed_gives_the_same_model(fitted):
+    mine, theirs = fitted.network_.state_dict(), fit(random_state=4).network_.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
@@ -67,16 +73,16 @@ def test_torchs_own_generator_is_left_alone():
     torch.manual_seed(11)
     wanted = torch.rand(3)
     torch.manual_seed(11)
-    fit()
+    fit(epochs=2)
     assert torch.equal(torch.rand(3), wanted)
 
 
-def test_validation_has_no_part_in_decomposition_or_scaling():
-    one, other = fit(), fit(validation=pictures(12, seed=9))
-    assert (one.mean_, one.std_) == (other.mean_, other.std_)
+def test_validation_has_no_part_in_decomposition_or_scaling(fitted):
+    other = fit(random_state=4, validation=pictures(12, seed=9))
+    assert (fitted.mean_, fitted.std_) == (other.mean_, other.std_)
     arrays = other.decomposer_.to_arrays()
-    assert all(np.array_equal(a, arrays[name]) for name, a in one.decomposer_.to_arrays().items())
-    assert len(one.subclass_labels_) == 48
+    assert all(np.array_equal(a, arrays[name]) for name, a in fitted.decomposer_.to_arrays().items())
+    assert len(fitted.subclass_labels_) == 48
 
 
 @pytest.mark.parametrize(("tuning", "moved"), [("shallow", False), ("deep", True)])
