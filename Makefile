@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The whole suite is shared out by files, as the fixtures of a file are made once. A part runs in one process: others
+# would take longer to start than they save.
+SHARED_OUT := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help translations setup demo test lint types imports check up screenshots bench model clean
@@ -33,8 +36,8 @@ demo: $(VENV)/.ready  ## phantoms, a model trained in front of you, a real uploa
 up: $(VENV)/.ready  ## the embedded stack in the foreground
 	@$(BIN)/cxrscreen up $(ARGS)
 
-test: check  ## everything: style, types, import directions, tests (ARGS are given to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: check  ## everything: style, types, import directions, tests (ARGS are given to pytest, in place of all tests)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(SHARED_OUT))
 
 check: lint types imports  ## the static part of the tests
 
