@@ -149,12 +149,15 @@ class System:
     def rescreen(self, version: Path) -> float:
         return self._job(JobKind.RESCREEN, version, [])
 
-    def grow(self, count: int) -> int:
+    def grow(self, count: int, version: Path) -> int:
         """Rows of more images in studies of their own, until there are `count`: those in the archive over again, their
-        features with them, and no pixels anywhere. Answers how many there are."""
+        features in the version's space with them, and no pixels anywhere. Answers how many there are."""
+        space = registry.read_record(version)["feature_space"]
         with db.write() as session:
             held = session.execute(
-                select(Image, Feature.space, Feature.numbers).join(Feature, Feature.image_id == Image.id)
+                select(Image, Feature.space, Feature.numbers)
+                .join(Feature, Feature.image_id == Image.id)
+                .where(Feature.space == space)
             ).all()
             number = session.scalar(select(func.count()).select_from(Image)) or 0
             copies = {
