@@ -19,6 +19,7 @@ from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings
 from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
 from worker import ingest, intake, screen
+from worker.leaves import Leaf
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_an_ingest_that_died_goes_on_where_it_was(
     class Killed(BaseException):
         """Passes by every handler, as a kill does."""
 
-    def die_at_the_second(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+    def die_at_the_second(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
         if any(leaf.member.name.endswith("05.png") for leaf in leaves):
             raise Killed
         return commit(self, leaves)

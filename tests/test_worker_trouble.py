@@ -29,6 +29,7 @@ from cxrscreen.tables import (
     now,
 )
 from worker import ingest, intake, runtime, screen, sweep
+from worker.leaves import Leaf
 
 ANSWERED = "answered"
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
@@ -191,7 +192,7 @@ def test_a_source_that_goes_while_it_is_read_is_waited_for(
     commit = intake.Slice._commit
     gone = [False]
 
-    def go_after_the_first(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+    def go_after_the_first(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
         made = commit(self, leaves)
         if not gone[0]:
             source.rename(tmp_path / "gone")
@@ -214,7 +215,7 @@ def test_a_file_that_left_its_source_after_a_death_holds_no_job_open(
     source = some(pictures, tmp_path / "f", 4)
     job_id = job_over(source, model)
 
-    def die(self: intake.Slice, leaves: list[intake.Leaf]) -> list[int]:
+    def die(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -240,7 +241,7 @@ def test_a_file_that_kills_the_ingest_is_set_aside_and_its_neighbours_are_read(
         begin(self)
         in_hand.append(len(self.leaves))
 
-    def die_at_one(self: intake.Slice, leaf: intake.Leaf) -> None:
+    def die_at_one(self: intake.Slice, leaf: Leaf) -> None:
         if leaf.member.name.endswith("013.png"):
             raise Killed
         read(self, leaf)
@@ -333,7 +334,8 @@ def test_an_ingest_waits_for_the_screening(
         time.sleep(0.7)
         with db.read() as session:
             most = max(most, batches.waiting_count(session, job_id))
-        screen.run()
+        if most >= 2:  # it has run into its limit, and goes on only as far as we make room
+            screen.run()
     reading.join()
     assert ends(job_id) == {ANSWERED: 40}
     # Two slices may be in hand when the second batch is cut.

@@ -22,6 +22,7 @@ from cxrscreen.imaging import Limits, Member
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
 from worker import intake, rescreen, room, runtime
+from worker.leaves import Place
 from worker.stop import Stopped
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def _list_sources(job: Job, me: str) -> None:
         for source in job.sources:
             origin, referred = _open_source(source, stack)
             seen = _watching(job) if source.get("watch") else None
-            place = intake.Place(job, me, origin, referred, pool, seen)
+            place = Place(job, me, origin, referred, pool, seen)
             found = origin.files(source["label"])
             cut = slices(origin.members(seen.fresh(found) if seen else found, _limits()))
             if job.attempts > 1:  # somebody died here: find out at which file

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, field
+from concurrent.futures import Future, wait
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, entries, ingests, orphans, queue, studies
-from cxrscreen.arrivals import Arrivals
-from cxrscreen.imaging import Member, Prepared, Reason, Rejected, prepare
+from cxrscreen import blobs, db, entries, ingests, orphans, queue
+from cxrscreen.imaging import Member, Reason, Rejected, prepare
 from cxrscreen.settings import get_settings
-from cxrscreen.sources import Source
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, Result, now
-from worker import runtime, stop
+from cxrscreen.tables import Entry, EntryStatus, Image
+from worker import accepted, runtime, stop
+from worker.leaves import Leaf, Place, load
 
 # A file is set aside after so many workers died while they read it: once among others, then three times alone.
 DEATHS_OF_ONE = 4
 # A source that goes away while it is read is waited for through so many claims.
 SOURCE_TRIES = 60
-
-
-@dataclass
-class Leaf:
-    """A member on its way through a slice."""
-
-    member: Member
-    entry_id: int = 0
-    sha256: str | None = None
-    data: bytes | None = None
-    refused: Rejected | None = None
-    frames: list[Prepared] = field(default_factory=list)
-    derivatives: dict[int, str] = field(default_factory=dict)
-    known: list[Image] = field(default_factory=list)  # images these bytes became in an earlier job
-    twin: int | None = None  # the entry of this job that had the same bytes first
-    again: bool = False  # its entry was there before this slice
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the members of a slice come from, and who takes them in."""
-
-    job: Job
-    worker: str
-    source: Source
-    referred: bool  # files stay where they are; else their bytes are copied
-    pool: Executor
-    seen: Arrivals | None = None  # of a watched folder
 
 
 class SourceAway(OSError):
@@ -101,7 +69,7 @@ class Slice:
         """Register every member and set the pool to read and hash. Raises Stopped where the job is no longer ours."""
         self._expect_source([member.refused for member in self.members if member.refused])
         self.leaves = self._register()
-        self.work = [self.pool.submit(_load, leaf) for leaf in self.leaves]
+        self.work = [self.pool.submit(load, leaf) for leaf in self.leaves]
 
     def decode(self) -> None:
         """Find out what is known already, and set the pool to decode and store the rest."""
@@ -244,19 +212,9 @@ class Slice:
         for frame in leaf.frames:
             if frame.derivative is not None:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
-        if self._keeps(leaf):
+        if self.place.keeps(leaf):
             self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
         leaf.data = None
-
-    def _keeps(self, leaf: Leaf) -> bool:
-        """Its bytes are in the store, or have to be."""
-        return bool(leaf.derivatives or leaf.known) and self._path(leaf) is None
-
-    def _path(self, leaf: Leaf) -> str | None:
-        """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
-        if not self.place.referred:
-            return None
-        return str(leaf.member.path) if leaf.member.path is not None else leaf.member.url
 
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:
@@ -264,7 +222,7 @@ class Slice:
                 raise stop.Stopped
             found = session.scalars(select(Entry).where(Entry.id.in_([leaf.entry_id for leaf in leaves])))
             rows = {row.id: row for row in found}
-            accepted: list[tuple[Leaf, Entry]] = []
+            taken: list[tuple[Leaf, Entry]] = []
             for leaf in leaves:
                 row = rows[leaf.entry_id]
                 row.sha256 = leaf.sha256
@@ -273,129 +231,20 @@ class Slice:
                 elif leaf.twin is not None:
                     row.status, row.duplicate_of = EntryStatus.DUPLICATE, leaf.twin
                 else:
-                    accepted.append((leaf, row))
-            kept = [leaf for leaf, _ in accepted]
-            stored = [("originals", leaf.sha256) for leaf in kept if leaf.sha256 and self._keeps(leaf)]
+                    taken.append((leaf, row))
+            kept = [leaf for leaf, _ in taken]
+            stored = [("originals", leaf.sha256) for leaf in kept if leaf.sha256 and self.place.keeps(leaf)]
             stored += [("derivatives", name) for leaf in kept for name in leaf.derivatives.values()]
             if self.place.seen is not None:
                 self.place.seen.take(session, [(leaf.member.file, leaf.refused) for leaf in leaves])
             orphans.pardon(session, stored, self.began_at)
-            self._expect_known(session, kept)
-            waiting = self._accept(session, accepted)
+            accepted.expect_known(session, kept)
+            waiting = accepted.accept(session, self.place, taken)
             session.flush()
-            self._point_at_twins(session, leaves, rows)
-            self._lead_twins(session, [leaf for leaf, _ in accepted if leaf.again], rows)
-            scored = self._scored_before(session, waiting) if any(leaf.known for leaf in leaves) else set()
+            accepted.point_at_twins(session, leaves, rows)
+            accepted.lead_twins(session, self.job.id, [leaf for leaf in kept if leaf.again], rows)
+            scored: set[int] = set()
+            if any(leaf.known for leaf in leaves):
+                scored = accepted.scored_before(session, self.job.model_version_id, waiting)
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
-
-    def _expect_known(self, session: Session, leaves: list[Leaf]) -> None:
-        """What was known when the slice looked may be deleted by now; held, it stays until the commit."""
-        ids = [image.id for leaf in leaves for image in leaf.known]
-        if ids:
-            held = session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True, key_share=True))
-            if len(held.all()) < len(ids):
-                raise orphans.BlobGone("A picture was deleted while it came in again.")
-
-    def _accept(self, session: Session, accepted: list[tuple[Leaf, Entry]]) -> list[int]:
-        """Rows for the frames of accepted files; answers the entries that want a score."""
-        images = self._add_images(session, [leaf for leaf, _ in accepted])
-        wanted = []
-        for leaf, row in accepted:
-            known = {image.frame: image.id for image in leaf.known}
-            if leaf.known and self._path(leaf) is None:
-                # The bytes are in the store now; a folder file they once stood for is no longer needed.
-                session.execute(update(Image).where(Image.sha256 == leaf.sha256).values(path=None))
-            count = len(leaf.frames) or len(known)
-            for index in range(count):
-                entry = row
-                if index:
-                    entry = Entry(job_id=row.job_id, name=row.name, frame=index, attempts=0, sha256=row.sha256)
-                    entry.status = EntryStatus.WAITING
-                    session.add(entry)
-                entry.frames = count
-                if leaf.frames and (refused := leaf.frames[index].refused):
-                    entries.reject(session, entry, refused.reason, refused.detail)
-                    continue
-                assert leaf.sha256 is not None
-                entry.image_id = images[leaf.sha256, index] if leaf.frames else known[index]
-                wanted.append(entry)
-        session.flush()
-        return [entry.id for entry in wanted]
-
-    def _add_images(self, session: Session, leaves: list[Leaf]) -> dict[tuple[str, int], int]:
-        """Rows for the frames that were decoded, in a statement for all; answers their ids by (SHA-256, frame)."""
-        fresh = [(leaf, frame) for leaf in leaves for frame in leaf.frames if frame.refused is None]
-        if not fresh:
-            return {}
-        origins = []
-        for leaf, frame in fresh:
-            assert leaf.sha256 is not None and frame.facts is not None
-            origins.append(studies.Origin(frame.facts, leaf.sha256, leaf.member.name))
-        values = [
-            {
-                "study_id": study_id,
-                "sha256": origin.sha256,
-                "frame": frame.index,
-                "frames": frame.count,
-                "name": origin.name,
-                "path": self._path(leaf),
-                "derivative": leaf.derivatives[frame.index],
-                "width": origin.facts.width,
-                "height": origin.facts.height,
-                "facts": origin.facts.public(),
-                "created_at": now(),
-            }
-            for (leaf, frame), origin, study_id in zip(fresh, origins, studies.keep(session, origins), strict=True)
-        ]
-        # Two jobs may bring the same file at once; the later one takes the row of the earlier.
-        session.execute(
-            db.insert_for(session, Image).on_conflict_do_nothing(index_elements=["sha256", "frame"]), values
-        )
-        found = session.execute(
-            select(Image.sha256, Image.frame, Image.id).where(Image.sha256.in_([row["sha256"] for row in values]))
-        )
-        return {(row.sha256, row.frame): row.id for row in found}
-
-    def _point_at_twins(self, session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
-        """A duplicate shows the image of the entry it repeats, once that one has one."""
-        twins = {leaf.entry_id: leaf.twin for leaf in leaves if leaf.twin is not None and not leaf.refused}
-        if not twins:
-            return
-        found = session.execute(select(Entry.id, Entry.image_id).where(Entry.id.in_(twins.values())))
-        images = {row.id: row.image_id for row in found}
-        for entry_id, twin in twins.items():
-            rows[entry_id].image_id = images[twin]
-
-    def _lead_twins(self, session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
-        """What had no image at the first try has one now; those that stood beside it then show it too."""
-        for leaf in leaves:
-            if (image_id := rows[leaf.entry_id].image_id) is not None:
-                session.execute(
-                    update(Entry)
-                    .where(Entry.job_id == self.job.id, Entry.sha256 == leaf.sha256)
-                    .where(Entry.status == EntryStatus.DUPLICATE, Entry.image_id.is_(None))
-                    .values(image_id=image_id)
-                )
-
-    def _scored_before(self, session: Session, entry_ids: list[int]) -> set[int]:
-        """Entries whose image this model version has scored in an earlier job: that result is used again."""
-        done = select(Result.image_id).where(Result.model_version_id == self.job.model_version_id)
-        return set(
-            session.scalars(
-                update(Entry)
-                .where(Entry.id.in_(entry_ids), Entry.image_id.in_(done))
-                .values(status=EntryStatus.SCORED)
-                .returning(Entry.id)
-            )
-        )
-
-
-def _load(leaf: Leaf) -> None:
-    """Read and hash. What the walk refused, and what cannot be read, ends here with its reason."""
-    try:
-        leaf.data = leaf.member.read()
-    except Rejected as refused:
-        leaf.refused = refused
-    else:
-        leaf.sha256 = hashlib.sha256(leaf.data).hexdigest()
