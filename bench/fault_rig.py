@@ -20,6 +20,7 @@ from cxrscreen.imaging import Rejected, decode, phantoms, prepare
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import JobKind
 from models import bundle
+from models.engine import CHUNK
 from models.images import to_input
 
 KINDS = ("normal", "pneumonia", "covid")
@@ -65,7 +66,7 @@ def right_answers(folder: Path, version: Path) -> dict[str, float | None]:
     torch.set_num_threads(1)
     screener = bundle.load(version)
     answers: dict[str, float | None] = {}
-    for group in batched(sorted(folder.iterdir()), bundle.CHUNK):
+    for group in batched(sorted(folder.iterdir()), CHUNK):
         inputs = {}
         for path in group:
             answers[path.name] = None

@@ -216,7 +216,7 @@ def test_an_administrator_deletes_from_the_page_and_from_the_command_line(either
     assert "Delete this study" in admin.page(f"/studies/{one.id}?state=all")
     assert "Delete this study" not in reader.page(f"/studies/{one.id}?state=all")
     assert reader.get(url).status_code == 403 and reader.post(url, {"why": "x"}).status_code == 403
-    assert "2 images and 2 results" in admin.page(url)
+    assert "images: 2, results: 2" in admin.page(url)
     assert admin.post(url).status_code == 400, "nothing without a reason"
     assert admin.post(url, {"why": "withdrew consent"}).status_code == 302
     assert admin.get(url).status_code == 404
