@@ -25,7 +25,7 @@ from cxrscreen.imaging.prepare import DECODED_SIDE
 from cxrscreen.imaging.read import open_source
 from models import bundle
 
-SHIPPED = Path(bundle.__file__).parent / "bundles" / "cxr-open-2"
+SHIPPED = Path(bundle.__file__).parent / "bundles" / "cxr-open-3"
 EVERY = 5
 SIDES = (1400, 2048)
 
