@@ -91,7 +91,7 @@ def test_from_a_schedule_to_a_roll_back(site: Site, opened: Opener, candidate: i
         page.goto("/models")
         both_themes(page, "models")
         page.locator("#models a", has_text="Compare").first.click()
-        expect(page.locator("#agreement")).to_contain_text("18 studies")
+        expect(page.locator("#agreement")).to_contain_text("Scored by both18")
         expect(page.locator("#newly .flips li")).to_have_count(3)
         expect(page.locator("#no-longer .flips li")).to_have_count(1)
         expect(page.locator("#reviewed")).to_contain_text("Wilson")
