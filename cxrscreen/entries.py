@@ -43,16 +43,7 @@ def reject(
     """End an entry with its reason; `status` is REJECTED (the input's fault) or FAILED (ours)."""
     entry.status = status
     session.flush()
-    session.merge(
-        Rejection(
-            entry_id=entry.id,
-            job_id=entry.job_id,
-            image_id=entry.image_id,
-            model_version_id=model_version_id,
-            reason=reason,
-            detail=detail[:2000],
-        )
-    )
+    _explain(session, entry.job_id, [End(entry.id, entry.image_id, status, reason, detail)], model_version_id)
 
 
 @dataclass(frozen=True)
@@ -76,8 +67,11 @@ def reject_many(session: Session, job_id: int, ends: Sequence[End], model_versio
             .values(status=status)
             .execution_options(synchronize_session="evaluate")
         )
-    if not ends:
-        return
+    if ends:
+        _explain(session, job_id, ends, model_version_id)
+
+
+def _explain(session: Session, job_id: int, ends: Sequence[End], model_version_id: int | None) -> None:
     rows = [
         {
             "entry_id": end.entry_id,

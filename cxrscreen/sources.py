@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from cxrscreen import jobs
+from cxrscreen import blobs, jobs
 from cxrscreen.blobs import StoreAway
 from cxrscreen.errors import NotFound, OutsideRoots, StackError
 from cxrscreen.imaging import File, Limits, Member, Rejected, folders
@@ -110,3 +110,8 @@ def is_there(place: str) -> bool:
         return Prefix(place).exists()
     except StoreAway:
         return True
+
+
+def original(path: str | None, sha256: str) -> bytes:
+    """The file that an image came in: where it lies, or in the store. Raises FileNotFoundError, StoreAway."""
+    return read(path) if path else blobs.store().get("originals", sha256)

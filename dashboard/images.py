@@ -86,7 +86,7 @@ def opened(image: Image) -> Frame:
 def original(image: Image) -> bytes | None:
     """The bytes that were screened; None where they are gone or are others now."""
     try:
-        data = sources.read(image.path) if image.path else blobs.store().get("originals", image.sha256)
+        data = sources.original(image.path, image.sha256)
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == image.sha256 else None

@@ -138,7 +138,7 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 torch.manual_seed(self.random_state + 1000 * (number + 1))
                 teacher, alone = self._begin(len(self.classes_)), replace(task(targets, whole), teachers=())
                 self._stage(f"teacher {number + 1}", teacher, alone, self.recipe_.backbone_stage, tell, checkpoint)
-                teachers.append(teacher.eval())
+                teachers.append(teacher)
             self._stage("backbone", network, task(targets, whole), self.recipe_.backbone_stage, tell, checkpoint)
             tell(Progress("decompose", 0, 1))
             self.features_ = self._features(network, inputs)

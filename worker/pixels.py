@@ -52,7 +52,7 @@ def _read(image: Picture) -> Pixels | Missing:
     except FileNotFoundError:
         store.require()
     try:
-        data = sources.read(image.path) if image.path else store.get("originals", image.sha256)
+        data = sources.original(image.path, image.sha256)
         for frame in prepare(data, image.name):
             if frame.index == image.frame and frame.derivative is not None:
                 store.put("derivatives", frame.derivative, durable=False)
