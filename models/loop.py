@@ -18,6 +18,8 @@ from torch.nn import functional
 from models._torchvision import ModelEmaV3
 from models.augment import augment, mixup
 from models.checkpoint import Checkpoint
+from models.depthwise import QuickDepthwise
+from models.device import keep_memory
 from models.errors import TrainingFailed
 from models.images import normalise
 from models.losses import class_loss, composed, sibling_loss, taught_by
@@ -87,6 +89,7 @@ class Stage:
         self.stale = 0
 
     def run(self) -> list[dict[str, Any]]:
+        keep_memory()
         channels_last(self.network.to(self.device))
         for teacher in self.task.teachers:
             channels_last(teacher.to(self.device))
@@ -183,7 +186,7 @@ class Stage:
     def _loss(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Of pictures [N, 1, S, S] with shares of the targets [N, K]."""
         schedule, parent = self.schedule, self.task.parent.to(self.device)
-        with autocast(self.device):
+        with QuickDepthwise(), autocast(self.device):
             taught = taught_by(self.task.teachers, x) if self.task.teachers else None
             pooled = self.network.features(x)[1]
             logits = self.network.head(pooled).float()
