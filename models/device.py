@@ -54,8 +54,8 @@ def repeatable() -> Iterator[None]:
 def keep_memory() -> None:
     """Ask the C library to keep what is freed for the next step, in place of handing it back and fetching it again.
 
-    Each step of a training frees and asks for the same hundreds of megabytes: by default, a hundred thousand page faults
-    a step. It is a setting of the process (mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD), and where the library knows none,
+    Each step of a training frees and asks for the same hundreds of megabytes: by default a hundred thousand page
+    faults. It is a setting of the process (mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD); where the library knows none,
     nothing changes.
     """
     try:
