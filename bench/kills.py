@@ -1,11 +1,12 @@
-"""kill -9 in the middle of an unpack and of a store write, fifty times each: nothing is lost, nothing stays behind.
+"""kill -9 in the middle of an unpack, of a store write, and at any moment, fifty times each: nothing is lost.
 
     python -m bench.kills [--quick] [--kills 50] [--seed 1] [--json FILE]
 
 A process takes in an archive in an archive, is killed, and another goes on; nothing is screened. For `unpack` the
-kill comes at a random moment after a commit; for `write` in the middle of the n-th blob of a process. After each kill
-the account has to add up and no entry may be gone. In the end every member has to be an image, every blob has to have
-the hash that names it, and a sweep later none may be there without a row. Uploads are killed by
+kill comes at a random moment after a commit; for `write` in the middle of the n-th blob of a process; for `moment` at
+a random one, whether the process has come to anything or not, so that many have the same files in hand. After each kill
+the account has to add up and no entry may be gone or set aside. In the end every member has to be an image, every blob
+has to have the hash that names it, and a sweep later none may be there without a row. Uploads are killed by
 `CXRSCREEN_TEST_KILLS=50 python -m pytest tests/test_dashboard_tus.py -k killed_again`.
 """
 
@@ -36,10 +37,11 @@ from cxrscreen import blobs, db, inventory, jobs, orphans, registry, schema
 from cxrscreen.tables import Entry, Image, Job, JobKind, Upload
 from worker import ingest
 
-WAYS = ("unpack", "write")
+WAYS = ("unpack", "write", "moment")
 MEMBERS_A_KILL = 30  # so that there is something left to kill at
 LONGEST_WAIT = 0.3  # seconds from the first commit of a process to its kill
-WRITES = (5, 50)  # of which a process dies in one; not in the first, as it has to get on, see _wait_for_progress
+LONGEST_LIFE = 1.0
+WRITES = (5, 50)  # of which a process dies in one; not in the first, so that it gets on
 SETTINGS = {"BATCH_SIZE": "8", "KEEP_UPLOADS": "true", "WAITING_BATCHES": "1000000"}
 
 
@@ -125,7 +127,7 @@ def _open(room: Path, members: int) -> int:
 
 def _live(job_id: int, way: str, chance: random.Random) -> bool:
     """One process that ingests, until it is done or killed; True where it was killed."""
-    delay, at = chance.uniform(0, LONGEST_WAIT), chance.randrange(*WRITES)
+    wait, life, at = chance.uniform(0, LONGEST_WAIT), chance.uniform(0, LONGEST_LIFE), chance.randrange(*WRITES)
     with db.write() as session:
         session.execute(update(Job).values(lease_until=None))
     db.get_engine().dispose()
@@ -141,14 +143,15 @@ def _live(job_id: int, way: str, chance: random.Random) -> bool:
             os._exit(0)
     if way == "unpack":
         _wait_for_progress(child, job_id)
-        time.sleep(delay)
+    if way in ("unpack", "moment"):
+        time.sleep(wait if way == "unpack" else life)
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     return os.WIFSIGNALED(status)
 
 
 def _wait_for_progress(child: int, job_id: int) -> None:
-    """Until it has committed something: a file that is in hand at four deaths on end is set aside, as it should be."""
+    """Until it has committed something, or ended."""
     taken = select(func.count()).select_from(Entry).where(Entry.job_id == job_id, Entry.image_id.is_not(None))
     with db.read() as session:
         before = session.scalar(taken)

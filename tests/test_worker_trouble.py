@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from cxrscreen.tables import (
     Batch,
     BatchState,
     Entry,
+    EntryStatus,
     Image,
     Job,
     JobKind,
@@ -28,7 +29,7 @@ from cxrscreen.tables import (
     Upload,
     now,
 )
-from worker import ingest, intake, runtime, screen, sweep
+from worker import ingest, intake, runtime, screen, stop, sweep, trial
 from worker.leaves import Leaf
 
 ANSWERED = "answered"
@@ -230,36 +231,58 @@ def test_a_file_that_left_its_source_after_a_death_holds_no_job_open(
 
 
 def test_a_file_that_kills_the_ingest_is_set_aside_and_its_neighbours_are_read(
-    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: int, pictures: Path, tmp_path: Path, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = job_over(some(pictures, tmp_path / "f", 40), model)
-    read = intake.Slice._decode_and_store
-    in_hand: list[int] = []
-    begin = intake.Slice.begin
+    configure(deadly_sha256=hashlib.sha256((tmp_path / "f" / "013.png").read_bytes()).hexdigest())
+    begin, in_hand = intake.Slice.begin, []
+
+    def die() -> None:
+        raise Killed
 
     def note(self: intake.Slice) -> None:
         begin(self)
         in_hand.append(len(self.leaves))
 
-    def die_at_one(self: intake.Slice, leaf: Leaf) -> None:
-        if leaf.member.name.endswith("013.png"):
-            raise Killed
-        read(self, leaf)
-
-    monkeypatch.setattr(intake.Slice, "_decode_and_store", die_at_one)
+    monkeypatch.setattr(stop, "die", die)  # in this process; the trial's own process ends as said
     monkeypatch.setattr(intake.Slice, "begin", note)
-    deaths = 0
-    while not _listed(job_id):
-        try:
-            ingest.run(job_id)
-        except Killed:
-            deaths += 1
-            lapse()
-    assert 0 < deaths <= math.log2(8) + 5
+    with pytest.raises(Killed):
+        ingest.run(job_id)
+    lapse()
+    ingest.run(job_id)
+    assert _listed(job_id), "one death, and those of the trials, find the file"
     screen_all()
     assert ends(job_id) == {ANSWERED: 39, Reason.QUARANTINED: 1}
-    # Who was in hand at a death goes alone, the others in whole slices as ever.
-    assert in_hand[-1] == 8 and in_hand.count(1) < 24
+    with db.read() as session:
+        assert session.scalar(select(Entry.name).where(Entry.status == EntryStatus.FAILED)) == "f/013.png"
+    assert in_hand.count(8) >= 5, "slices stay whole"
+
+
+def test_whoever_was_in_hand_at_many_deaths_is_read_all_the_same(model: int, pictures: Path, tmp_path: Path) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 3), model)
+    (tmp_path / "f" / "cut.png").write_bytes((pictures / "000.png").read_bytes()[:-200])
+    with db.write() as session:
+        for name in ("f/000.png", "f/001.png", "f/cut.png"):
+            session.add(Entry(job_id=job_id, name=name, attempts=50))
+        session.execute(update(Job).values(attempts=50))
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 3, Reason.DAMAGED: 1}
+
+
+def test_a_trial_that_cannot_be_held_condemns_nobody(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 1), model)
+    with db.write() as session:
+        session.add(Entry(job_id=job_id, name="f/000.png", attempts=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(trial.sys, "executable", "/bin/false")
+        ingest.run(job_id)
+    assert account(job_id) == jobs.Account(waiting=1) and not _listed(job_id)
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 1}
 
 
 def _listed(job_id: int) -> bool:

@@ -24,6 +24,7 @@ from cxrscreen.tables import Job, JobKind, Upload
 from worker import intake, rescreen, room, runtime
 from worker.leaves import Place
 from worker.stop import Stopped
+from worker.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -100,22 +101,20 @@ def _release(job_id: int, me: str) -> None:
 def _list_sources(job: Job, me: str) -> None:
     blobs.store().require()
     space = room.Room(job, me)
-    with ExitStack() as stack, ThreadPoolExecutor(get_settings().decode_threads) as pool:
+    with ExitStack() as stack, Trial() as trial, ThreadPoolExecutor(get_settings().decode_threads) as pool:
         for source in job.sources:
             origin, referred = _open_source(source, stack)
             seen = _watching(job) if source.get("watch") else None
-            place = Place(job, me, origin, referred, pool, seen)
+            place = Place(job, me, origin, referred, pool, trial, seen)
             found = origin.files(source["label"])
             cut = slices(origin.members(seen.fresh(found) if seen else found, _limits()))
-            if job.attempts > 1:  # somebody died here: find out at which file
-                cut = (part for members in cut for part in intake.apart(job.id, members))
             _take_in((intake.Slice(place, members) for members in cut), space)
             if seen is not None:
                 _tell(seen)
 
 
 def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
-    """Slice after slice; the next one is read while this one is decoded and written. Suspects go alone."""
+    """Slice after slice; the next one is read while this one is decoded and written."""
     under_way: list[intake.Slice] = []
 
     def write_all() -> None:
@@ -127,8 +126,6 @@ def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
         for piece in cut:
             if runtime.stopping():
                 break
-            if piece.suspect:
-                write_all()
             space.wait(first=write_all)
             under_way.append(piece)
             piece.begin()
@@ -136,8 +133,6 @@ def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
                 under_way[0].commit()
                 del under_way[0]
             piece.decode()
-            if piece.suspect:
-                write_all()
         write_all()
     except Exception:
         for piece in under_way:

@@ -7,45 +7,18 @@ from concurrent.futures import Future, wait
 from sqlalchemy import insert, select, update
 
 from cxrscreen import blobs, db, entries, ingests, orphans, queue
-from cxrscreen.imaging import Member, Reason, Rejected, prepare
+from cxrscreen.imaging import Member, Reason, Rejected
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image
-from worker import accepted, runtime, stop
+from worker import accepted, runtime, stop, trial
 from worker.leaves import Leaf, Place, load
 
-# A file is set aside after so many workers died while they read it: once among others, then three times alone.
-DEATHS_OF_ONE = 4
 # A source that goes away while it is read is waited for through so many claims.
 SOURCE_TRIES = 60
 
 
 class SourceAway(OSError):
     """A folder that was being read is gone as a whole (a share that is not mounted)."""
-
-
-def apart(job_id: int, members: list[Member]) -> list[list[Member]]:
-    """The members in their order, each that somebody may have died with in a list of its own."""
-    with db.read() as session:
-        suspects = set(
-            session.scalars(
-                select(Entry.name).where(
-                    Entry.job_id == job_id,
-                    Entry.name.in_([member.name for member in members]),
-                    Entry.frame == 0,
-                    Entry.status == EntryStatus.WAITING,
-                    Entry.image_id.is_(None),
-                    Entry.attempts > 0,
-                )
-            )
-        )
-    parts: list[list[Member]] = []
-    alone = True
-    for member in members:
-        if alone or member.name in suspects:
-            parts.append([])
-        parts[-1].append(member)
-        alone = member.name in suspects
-    return parts
 
 
 class Slice:
@@ -59,8 +32,6 @@ class Slice:
         self.place = place
         self.job, self.worker, self.pool = place.job, place.worker, place.pool
         self.members = members
-        # One file of a job that somebody died with; harmless where it is just the last file of a source.
-        self.suspect = len(members) == 1 and place.job.attempts > 1
         self.store = blobs.store()
         self.leaves: list[Leaf] = []
         self.work: list[Future[None]] = []
@@ -136,33 +107,23 @@ class Slice:
             rows = session.scalars(
                 select(Entry).where(Entry.job_id == self.job.id, Entry.name.in_(members), Entry.frame == 0)
             ).all()
-            begun = []
+            begun = {}
             for row in rows:
                 if row.status != EntryStatus.WAITING or row.image_id is not None:
                     continue
-                if row.attempts >= DEATHS_OF_ONE:
-                    detail = f"{row.attempts} workers ended while they read it"
-                    entries.reject(session, row, Reason.QUARANTINED, detail, status=EntryStatus.FAILED)
-                    if self.place.seen is not None:  # else the next night would die of it again
-                        self.place.seen.take(session, [(members[row.name].file, None)])
-                    continue
+                begun[row.name] = Leaf(members[row.name], row.id, again=True, suspect=row.attempts > 0)
                 row.attempts += 1
-                begun.append(Leaf(members[row.name], entry_id=row.id))
             seen = {row.name for row in rows}
             fresh = [
                 {"job_id": self.job.id, "name": name, "status": EntryStatus.WAITING, "attempts": 1}
                 for name in members
                 if name not in seen
             ]
-            made = {}
             if fresh:
                 ordered = insert(Entry).returning(Entry.name, Entry.id, sort_by_parameter_order=True)
-                made = {row.name: row.id for row in session.execute(ordered, fresh)}
+                begun |= {row.name: Leaf(members[row.name], row.id) for row in session.execute(ordered, fresh)}
             # In the order of the walk, which is the order in which twins are told apart.
-            ids = made | {leaf.member.name: leaf.entry_id for leaf in begun}
-            return [
-                Leaf(member, entry_id=ids[name], again=name in seen) for name, member in members.items() if name in ids
-            ]
+            return [begun[name] for name in members if name in begun]
 
     def _find_known(self, leaves: list[Leaf]) -> None:
         hashes = {leaf.sha256 for leaf in leaves if leaf.sha256}
@@ -196,18 +157,13 @@ class Slice:
 
     def _decode_and_store(self, leaf: Leaf) -> None:
         assert leaf.data is not None
-        if leaf.sha256 == get_settings().deadly_sha256:
-            stop.die()
-        try:
-            if not leaf.known:
-                leaf.frames = list(prepare(leaf.data, leaf.member.name))
-        except Rejected as refused:
-            leaf.refused = refused
-            return
-        except Exception as error:
-            # A decoder that stumbles over one file must not end the others.
-            leaf.refused = Rejected(Reason.DAMAGED, f"{type(error).__name__}: {error}")
-            return
+        if not leaf.known:
+            read = self.place.trial.read if leaf.suspect else trial.read
+            try:
+                leaf.frames = read(leaf.data, leaf.member.name)
+            except Rejected as refused:
+                leaf.refused = refused
+                return
         self.store.require()
         for frame in leaf.frames:
             if frame.derivative is not None:
@@ -227,7 +183,11 @@ class Slice:
                 row = rows[leaf.entry_id]
                 row.sha256 = leaf.sha256
                 if leaf.refused:
-                    entries.reject(session, row, leaf.refused.reason, leaf.refused.detail)
+                    reason, detail = leaf.refused.reason, leaf.refused.detail
+                    # What ends the processes that read it is our fault: we should have refused it.
+                    ours = reason == Reason.QUARANTINED
+                    status = EntryStatus.FAILED if ours else EntryStatus.REJECTED
+                    entries.reject(session, row, reason, detail, status=status)
                 elif leaf.twin is not None:
                     row.status, row.duplicate_of = EntryStatus.DUPLICATE, leaf.twin
                 else:

@@ -10,6 +10,7 @@ from cxrscreen.arrivals import Arrivals
 from cxrscreen.imaging import Member, Prepared, Rejected
 from cxrscreen.sources import Source
 from cxrscreen.tables import Image, Job
+from worker.trial import Trial
 
 
 @dataclass
@@ -17,7 +18,7 @@ class Leaf:
     """A member on its way through a slice."""
 
     member: Member
-    entry_id: int = 0
+    entry_id: int
     sha256: str | None = None
     data: bytes | None = None
     refused: Rejected | None = None
@@ -26,6 +27,7 @@ class Leaf:
     known: list[Image] = field(default_factory=list)  # images these bytes became in an earlier job
     twin: int | None = None  # the entry of this job that had the same bytes first
     again: bool = False  # its entry was there before this slice
+    suspect: bool = False  # somebody may have died with it in hand
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Place:
     source: Source
     referred: bool  # files stay where they are; else their bytes are copied
     pool: Executor
+    trial: Trial
     seen: Arrivals | None = None  # of a watched folder
 
     def keeps(self, leaf: Leaf) -> bool:

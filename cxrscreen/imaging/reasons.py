@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 
 class Reason(StrEnum):
@@ -77,6 +78,9 @@ class Rejected(Exception):
         super().__init__(detail or SENTENCES[reason])
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail)  # as an exception's text alone makes none
 
 
 def first_line(error: Exception) -> str:
