@@ -59,7 +59,8 @@ def end_of_file(path: Path, data: bytes, whole: int = 0) -> str:
     for member in walk(path, "x", LIMITS):
         assert member.name not in names and "\0" not in member.name and member.name.encode()
         names.add(member.name)
-        plain |= member.path is not None
+        # What is not known for an archive, packed or not, is a file like any other.
+        plain |= member.path is not None or member.name == "x/x"
         refused_some |= member.refused is not None
         try:
             end = end_of_picture(member.read())

@@ -22,6 +22,7 @@ import py7zr
 import pytest
 
 from cxrscreen.imaging import Limits, Member, Reason, Rejected, walk
+from cxrscreen.imaging.zip_records import find_end, records
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -284,6 +285,22 @@ def test_a_cut_zip_is_not_taken_for_the_zip_it_holds(tmp_path: Path) -> None:
     data = as_zip([("before", b"1"), ("in.zip", as_zip([("inner", b"2")]))], zipfile.ZIP_STORED)
     cut = data[: data.rindex(b"PK\x01\x02", 0, data.rindex(b"PK\x01\x02"))]
     assert entries(tmp_path, cut) == {"x/before": b"1", "x/in.zip/inner": b"2", "x": Reason.ARCHIVE_DAMAGED}
+
+
+def test_a_record_that_swallows_the_next_one_is_noticed(tmp_path: Path) -> None:
+    data = bytearray(as_zip([("a", b"1"), ("b", b"2"), ("c", b"3")]))
+    first = data.index(b"PK\x01\x02")
+    struct.pack_into("<H", data, first + 32, data.index(b"PK\x01\x02", first + 1) - first)  # its comment's length
+    assert entries(tmp_path, bytes(data)) == {"x/a": b"1", "x/c": b"3", "x": Reason.ARCHIVE_DAMAGED}
+
+
+def test_a_number_of_members_that_is_kept_in_sixteen_bits_is_believed() -> None:
+    data = as_zip([("a", b"1")])
+    start, end = data.index(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    many = data[start:end] * 65_537
+    stream = io.BytesIO(data[:start] + many + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(many), start, 0))
+    found = find_end(stream)
+    assert found and sum(1 for _ in records(stream, *found)) == 65_537
 
 
 def test_wrong_checksums_cost_their_member_only(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,8 @@ def test_a_reader_that_dies_or_hangs_is_a_finding(
     report = fuzz.run(seed=1, files=12, workers=1, data=None)
     assert report.files == 12 and not report.findings and sum(report.ends.values()) == 12
 
-    give = fuzz.Child.give
+    give, hear = fuzz.Child.give, fuzz.Child.hear
+    heard: list[int] = []
 
     def kill_at_three(child: fuzz.Child) -> bool:
         given = give(child)
@@ -63,9 +65,20 @@ def test_a_reader_that_dies_or_hangs_is_a_finding(
             child.process.kill()
         return given
 
+    def slow(child: fuzz.Child) -> dict[str, Any] | None:
+        """At 4 once, at 5 each time."""
+        told = hear(child)
+        if told and "number" in told:
+            heard.append(told["number"])
+            if told["number"] == 5 or (heard.count(4) == 1 and told["number"] == 4):
+                told["seconds"] = fuzz.HANG_SECONDS + 1
+        return told
+
     monkeypatch.setattr(fuzz.Child, "give", kill_at_three)
+    monkeypatch.setattr(fuzz.Child, "hear", slow)
     report = fuzz.run(seed=1, files=6, workers=1, data=None)
     assert report.files == 6
-    assert [(one["number"], one["trouble"].split(":")[0]) for one in report.findings] == [(3, "crash")]
+    assert heard == [0, 1, 2, 4, 5, 4, 5]
+    assert [(one["number"], one["trouble"].split(":")[0]) for one in report.findings] == [(3, "crash"), (5, "hang")]
     fuzz.show(report)
-    assert "1 findings" in capsys.readouterr().out
+    assert "2 findings" in capsys.readouterr().out

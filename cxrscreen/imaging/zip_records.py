@@ -36,8 +36,8 @@ class Record:
     mode: int = 0
 
 
-def find_end(stream: IO[bytes]) -> tuple[int, int] | None:
-    """Start and length of the directory; None where none ends where the archive's end record stands.
+def find_end(stream: IO[bytes]) -> tuple[int, int, int] | None:
+    """Start, length and records of the directory; None where none ends where the archive's end record stands.
 
     So the end record of a zip that lies, stored, in a cut one is not taken for the outer's.
     """
@@ -48,7 +48,7 @@ def find_end(stream: IO[bytes]) -> tuple[int, int] | None:
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + 22:
         return None
-    _, _, _, _, length, start, _ = struct.unpack_from("<4H2IH", tail, at + 4)
+    _, _, _, count, length, start, _ = struct.unpack_from("<4H2IH", tail, at + 4)
     end_at = tail_at + at
     if at >= 20 and tail[at - 20 : at - 16] == _END64_AT:
         (where,) = struct.unpack_from("<Q", tail, at - 12)
@@ -57,14 +57,15 @@ def find_end(stream: IO[bytes]) -> tuple[int, int] | None:
             stream.seek(min(candidate, total))
             record = stream.read(56)
             if len(record) == 56 and record[:4] == _END64:
-                length, start = struct.unpack_from("<2Q", record, 40)
+                count, length, start = struct.unpack_from("<3Q", record, 32)
                 end_at = candidate
                 break
-    return (start, length) if start + length == end_at else None
+    return (start, length, count) if start + length == end_at else None
 
 
-def records(stream: IO[bytes], start: int, length: int) -> Iterator[Record]:
-    at = start
+def records(stream: IO[bytes], start: int, length: int, count: int) -> Iterator[Record]:
+    """Raises Cut where there are not so many: a changed length makes one record of two."""
+    at, seen = start, 0
     while at < start + length:
         stream.seek(at)
         head = stream.read(46)
@@ -86,6 +87,11 @@ def records(stream: IO[bytes], start: int, length: int) -> Iterator[Record]:
             mode=attributes >> 16 if head[5] == 3 else 0,  # made on Unix
         )
         at += 46 + name_length + extra_length + comment_length
+        seen += 1
+    # Writers without zip64 keep just the last 16 bits of a larger number.
+    if (seen - count) % (1 << 16):
+        detail = f"The zip's directory is damaged: it has {seen:,} of {count:,} members that its end tells of."
+        raise Cut(Reason.ARCHIVE_DAMAGED, detail)
 
 
 def zip64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
