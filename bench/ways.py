@@ -120,7 +120,7 @@ def torchxrayvision_way(backbone: str, files: Sequence[Path], size: int) -> None
 class System:
     """The embedded stack over an empty database and store: Redis, the database, ingest and screening workers."""
 
-    def __init__(self, room: Path) -> None:
+    def __init__(self, room: Path, roles: Sequence[str] = programs.WITHOUT_PAGES) -> None:
         os.environ |= {
             "CXRSCREEN_DATA_DIR": str(room),
             "CXRSCREEN_COPY_FOLDER_FILES": "true",
@@ -129,7 +129,7 @@ class System:
         for cached in (get_settings, db.engine_for, blobs.store_at, queue.app_for):
             cached.cache_clear()
         schema.upgrade(db.get_engine())
-        self.stack = local.Stack(get_settings(), programs.WITHOUT_PAGES)
+        self.stack = local.Stack(get_settings(), roles)
 
     def __enter__(self) -> System:
         self.stack.start()
@@ -202,19 +202,25 @@ class System:
             found[role] = sum(_peak(pid) for pid in (parent, *_children(parent))) // 1024
         return found
 
-    def _job(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> float:
+    def begin(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> int:
         with db.write() as session:
             version = registry.register(session, blobs.store(), folder)
             job = jobs.create(session, kind, "bench", version.id, sources=sources)
-        start = time.perf_counter()
         queue.submit(queue.INGEST, job.id)
-        while True:
-            with db.read() as session:
-                state = jobs.get(session, job.id).state
-            if state not in (JobState.WAITING, JobState.RUNNING):
-                assert state == JobState.DONE, f"the job ended {state}"
-                return time.perf_counter() - start
+        return job.id
+
+    def ended(self, job_id: int) -> bool:
+        with db.read() as session:
+            state = jobs.get(session, job_id).state
+        assert state in (JobState.WAITING, JobState.RUNNING, JobState.DONE), f"the job ended {state}"
+        return state == JobState.DONE
+
+    def _job(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> float:
+        start = time.perf_counter()
+        job_id = self.begin(kind, folder, sources)
+        while not self.ended(job_id):
             time.sleep(0.02)
+        return time.perf_counter() - start
 
 
 def _children(parent: int) -> Iterator[int]:
