@@ -211,7 +211,7 @@ class Stage:
 
     def _validate(self, network: torch.nn.Module) -> dict[str, float]:
         logits = forward(network, self.task.val_inputs, self.task.mean, self.task.std, self.device)
-        p = compose_logits(logits, self.task.parent)
+        p = composed(logits, self.task.parent, int(self.task.parent.max()) + 1).softmax(dim=1)
         labels = self.task.val_labels
         hits = p.argmax(dim=1) == labels
         present = torch.unique(labels)
@@ -290,9 +290,3 @@ def forward(
         with autocast(device):
             parts.append(network(normalise(chunk, mean, std).to(device)).float().cpu())
     return torch.cat(parts)
-
-
-def compose_logits(logits: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
-    """Class probabilities [N, C] of subclass logits [N, K]."""
-    p = logits.softmax(dim=1)
-    return torch.zeros(len(p), int(parent.max()) + 1).index_add_(1, parent, p)
