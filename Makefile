@@ -8,7 +8,7 @@ ARGS ?=
 SHARED_OUT := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help translations setup demo test lint types imports check up screenshots bench model clean
+.PHONY: help translations setup demo test lint types imports check up screenshots pages bench model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,11 @@ imports: setup  ## who may import whom
 translations: setup  ## bring the catalogue up to what the sources say; then translate what is empty in it
 	@$(BIN)/python -m dashboard.sentences
 
-screenshots: setup  ## the pictures of the documents, taken anew from a stack with phantoms
-	@CXRSCREEN_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet tests/test_browser_path.py
+screenshots: setup  ## the pictures of the documents, taken anew of phantoms
+	@CXRSCREEN_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet tests/test_browser_gallery.py
+
+pages: setup  ## a picture of every page in both languages and themes, to be looked at, in var/pages
+	@CXRSCREEN_TEST_PAGES=var/pages $(BIN)/python -m pytest --quiet tests/test_browser_gallery.py
 
 bench: setup  ## images a second, side by side with the ways of others (about four minutes)
 	@$(BIN)/python -m bench.throughput --quick

@@ -1,10 +1,10 @@
-"""How numbers, sizes and times are written on the pages. Times are UTC everywhere."""
+"""How numbers, sizes and times are written on the pages, in the language of the page. Times are UTC everywhere."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
-from babel import dates
+from babel import dates, numbers
 from flask import Flask
 from flask_babel import gettext, ngettext
 from markupsafe import Markup, escape
@@ -12,6 +12,9 @@ from markupsafe import Markup, escape
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import now
 from dashboard import languages
+
+# English is read by many who write dates in many ways: there the year comes first, which nobody misreads.
+DAYS = {"ru": "%d.%m.%Y"}
 
 
 def size(count: float) -> str:
@@ -21,7 +24,7 @@ def size(count: float) -> str:
     while count >= 1000 and place < len(units) - 1:
         count /= 1000
         place += 1
-    return f"{count:.0f} {units[place]}" if place == 0 else f"{count:.3g} {units[place]}"
+    return f"{count:.0f} {units[place]}" if place == 0 else f"{local(f'{count:.3g}')} {units[place]}"
 
 
 def number(count: int) -> str:
@@ -29,11 +32,30 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def decimal(value: float, places: int = 3, *, sign: bool = False) -> str:
+    """So many places behind the point, or the comma, of the language; with its sign where `sign` wants one."""
+    return local(f"{value:{'+' if sign else ''}.{places}f}")
+
+
+def significant(value: float, digits: int) -> str:
+    return local(f"{value:.{digits}g}")
+
+
+def threshold(value: float) -> str:
+    """As many digits as a person may set."""
+    return significant(value, 4)
+
+
+def local(written: str) -> str:
+    """A number as the code writes it, in the language of the page."""
+    return written.replace(".", numbers.get_decimal_symbol(languages.current())).replace("-", "\u2212")
+
+
 def short(count: int) -> str:
     """A round number where there is little room: 2k, 5M."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
-            return f"{count / size:g}{letter}"
+            return f"{significant(count / size, 6)}{letter}"
     return str(count)
 
 
@@ -42,10 +64,10 @@ def score(value: float | None) -> str:
     if value is None:
         return "–"
     if 0.9995 <= value < 1:
-        return ">0.999"
+        return f">{local('0.999')}"
     if 0 < value < 0.0005:
-        return "<0.001"
-    return f"{value:.3f}"
+        return f"<{local('0.001')}"
+    return decimal(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -68,7 +90,19 @@ def weekday(moment: datetime, width: str = "wide") -> str:
 
 def when(moment: datetime | None) -> Markup:
     """A time to the minute, with its second in the title."""
-    return _time(moment, f"{moment:%Y-%m-%d %H:%M}" if moment else "")
+    return _time(moment, clock(moment) if moment else "")
+
+
+def clock(moment: datetime, *, seconds: bool = False, zone: bool = False) -> str:
+    """Date and time, to the minute or the second."""
+    return moment.strftime(f"{day(moment)} %H:%M{':%S' if seconds else ''}{' %Z' if zone else ''}")
+
+
+def day(moment: date | str) -> str:
+    """A date, or a text that begins with one as ISO 8601 writes it; what follows stays."""
+    if isinstance(moment, str):
+        return day(date.fromisoformat(moment[:10])) + moment[10:].replace("T", " ")
+    return moment.strftime(DAYS.get(languages.current(), "%Y-%m-%d"))
 
 
 def ago(moment: datetime | None) -> Markup:
@@ -79,7 +113,10 @@ def ago(moment: datetime | None) -> Markup:
 def study_date(text: str | None) -> str:
     """DICOM's DA (PS3.5, 6.2): YYYYMMDD."""
     if text and len(text) == 8 and text.isdigit():
-        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+        try:
+            return day(f"{text[:4]}-{text[4:6]}-{text[6:]}")
+        except ValueError:
+            return text  # no day of any calendar
     return text or ""
 
 
@@ -92,7 +129,7 @@ def _time(moment: datetime | None, text: str) -> Markup:
     if moment is None:
         return Markup("–")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        f"{moment:%Y-%m-%dT%H:%M:%SZ}", f"{moment:%Y-%m-%d %H:%M:%S} UTC", escape(text)
+        f"{moment:%Y-%m-%dT%H:%M:%SZ}", f"{clock(moment, seconds=True)} UTC", escape(text)
     )
 
 
@@ -108,5 +145,6 @@ def _age(moment: datetime) -> str:
 
 
 def install(app: Flask) -> None:
-    for made in (size, number, short, score, duration, weekday, when, ago, study_date, isolated, sentence):
+    written = (size, number, decimal, significant, threshold, local, short, score, duration)
+    for made in (*written, weekday, when, ago, clock, day, study_date, isolated, sentence):
         app.add_template_filter(made)

@@ -79,8 +79,9 @@ def show(job_id: int) -> str:
 def show_timeline(job_id: int) -> str:
     """The time line alone, which an open page asks for when the job's state changes."""
     with db.read() as session:
-        past = _past(session, jobs.get(session, job_id))
-    return render_template("timeline.html", **past)
+        job = jobs.get(session, job_id)
+        past = _past(session, job)
+    return render_template("timeline.html", job=job, **past)
 
 
 def _past(session: Session, job: Job) -> dict[str, Any]:

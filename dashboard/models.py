@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from cxrscreen import db, drift, jobs, operating, queue, registry
 from cxrscreen.errors import NotFound
 from cxrscreen.tables import JobKind, ModelVersion, Role
-from dashboard import identity
+from dashboard import filters, identity
 from dashboard.security import needs
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
@@ -110,5 +110,5 @@ def flat(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
 
 def _figure(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if math.isfinite(value) else "–"
+        return filters.decimal(value) if math.isfinite(value) else "–"
     return "–" if value is None else str(value)

@@ -11,7 +11,7 @@ from cxrscreen import db, operating, registry, scores
 from cxrscreen.errors import NoModel
 from cxrscreen.scores import NIGHTS, STEPS, Tally
 from cxrscreen.tables import Role, Verdict
-from dashboard import forms, identity, plots, shell
+from dashboard import filters, forms, identity, plots, shell
 from dashboard.models import get_version
 from dashboard.security import needs
 
@@ -65,7 +65,9 @@ def sign(version_id: int) -> Response:
     with db.write() as session:
         version = get_version(session, version_id)
         operating.sign(session, version, value, identity.signed_in().row, sign_off, seen)
-    flash(f"The threshold of {version.name} is {value:g} now; the worklist follows at once.", "good")
+    flash(
+        f"The threshold of {version.name} is {filters.significant(value, 6)} now; the worklist follows at once.", "good"
+    )
     return redirect(url_for("operating.show", version_id=version_id))
 
 

@@ -33,6 +33,7 @@ STATES = (
 )
 # Of no fixed list: the first column of a job's account, the owners of a case, the figures of a bundle.
 WORDS = ("found", "me", "nobody", "sensitivity", "specificity", "auroc", "balanced accuracy", "accuracy")
+NOTES = ("brought by the bundle", "the default of the settings")  # of a threshold that nobody set
 # What cronsim makes of the schedules that people have. It knows English only; rarer ones stay in it.
 CRON = (
     *("At {0} every day", "At {0} and {1} every day", "At {0} on {w1}", "At {0} on {w1} and {w2}"),
@@ -59,7 +60,7 @@ def _below() -> Iterator[str]:
     """What the code below the pages says: words of fixed lists, arguments of errors and messages."""
     for states in STATES:
         yield from (state.value for state in states)
-    yield from (*worklist.STATES, *WORDS, *CRON)
+    yield from (*worklist.STATES, *WORDS, *NOTES, *CRON)
     yield from (*reasons.SENTENCES.values(), *timeline.WORDS.values(), *findings.TITLES.values())
     for path in sorted([*HERE.glob("*.py"), *SHARED.glob("*.py")]):
         if path.name not in ELSEWHERE:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, render_template, url_for
+from flask_babel import gettext
 from sqlalchemy.orm import Session
 
 from cxrscreen import db, entries, readings, registry, studies
 from cxrscreen.findings import FINDINGS, TITLES
 from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study
-from dashboard import acts, forms, identity, shell, verdicts
+from dashboard import acts, filters, forms, identity, shell, verdicts
 from dashboard.images import original_is_there
 from dashboard.worklist import around, asked
 
@@ -145,8 +146,10 @@ def _facts(image: Image | None) -> list[tuple[str, str]]:
     age = image.facts.get("age_years")
     if age is not None:
         # Ages from 90 on are one group in the facts.
-        told.append(("Age", "90 or more" if age >= 90 else f"{age:.0f}" if age >= 2 else f"{age:.1f}"))
-    return [*told, ("Size", f"{image.width} × {image.height}")]
+        told.append(
+            (gettext("Age"), gettext("90 or more") if age >= 90 else filters.decimal(age, 0 if age >= 2 else 1))
+        )
+    return [*told, (gettext("Size"), f"{image.width} × {image.height}")]
 
 
 def _pane(study: Study, pictures: list[tuple[Image, Result | None]], wanted: int | None = None) -> Pane | None:

@@ -9,7 +9,6 @@ import pytest
 import seed
 from dashboard_fixtures import Site, done_job
 from playwright.sync_api import Page, expect
-from test_browser_path import keep
 from test_dashboard_security import FRAGMENTS, addresses, full
 from viewer_fixtures import Opener
 
@@ -36,7 +35,6 @@ def looked_at(page: Page, url: str) -> list[str]:
     for theme, rules in (("light", []), ("dark", ["color-contrast"])):
         page.emulate_media(color_scheme="light" if theme == "light" else "dark")
         said += [f"{url}, {theme}: {line}" for line in page.evaluate(RUN, rules)]
-        keep(page, f"access-en-{name_of(url)}-{theme}")
     return said
 
 
@@ -95,9 +93,6 @@ def test_in_russian_every_page_has_room(lived_in: Site, opened: Opener) -> None:
             page.set_viewport_size({"width": 1366, "height": 768})
             page.goto(url)
             assert page.get_attribute("html", "lang") == "ru"
-            for theme in ("light", "dark"):
-                page.emulate_media(color_scheme="light" if theme == "light" else "dark")
-                keep(page, f"access-ru-{name_of(url)}-{theme}")
             # A bar that scrolls hides its last rooms from whoever does not know of them.
             if page.locator(".top nav").count():
                 said = page.locator(".top nav").evaluate("(bar) => bar.scrollWidth - bar.clientWidth")

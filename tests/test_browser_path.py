@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -55,13 +54,6 @@ def _leaves(url: str, address: str) -> bool:
     return not url.startswith((address, "data:", "blob:"))
 
 
-def keep(page: Page, name: str) -> None:
-    """Keep a screenshot where CXRSCREEN_TEST_SCREENSHOTS names a folder (`make screenshots`)."""
-    if folder := os.environ.get("CXRSCREEN_TEST_SCREENSHOTS"):
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     page.goto("/")
     page.fill("#name", "reader")
@@ -74,11 +66,9 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
 
     page.goto("/uploads")
     page.set_input_files("#files", str(phantom_archive))
-    keep(page, "upload")
     page.click("#send")
     page.wait_for_url(re.compile(r"/jobs/\d+$"))
     expect(page.locator("#job-state")).to_have_text("done", timeout=60_000)
-    keep(page, "job")
     found, scored, rejected = (int(page.inner_text(f"#count-{name}")) for name in ("found", "scored", "rejected"))
     assert found == scored + rejected > 0
     with db.read() as session:
@@ -92,7 +82,6 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     assert rows.count() > 1
     scores = [float(text) for text in page.locator("#worklist .figure").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)
-    keep(page, "worklist")
     page.goto("/worklist")
     study = int(rows.first.get_attribute("data-study") or 0)
     rows.first.locator("a.case").click()
@@ -102,7 +91,6 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     expect(page.locator("#heat")).to_be_hidden()
     page.keyboard.press("o")
     expect(page.locator("#heat")).to_be_visible()
-    keep(page, "study")
     page.keyboard.press("c")
     page.keyboard.type("both bases <script>alert(1)</script>")
     page.keyboard.press("Escape")

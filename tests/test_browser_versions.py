@@ -7,8 +7,7 @@ import re
 import pytest
 import seed
 from dashboard_fixtures import Site, stored_image
-from playwright.sync_api import Page, expect
-from test_browser_path import keep
+from playwright.sync_api import expect
 from viewer_fixtures import Opener
 
 from cxrscreen import db, drift, nights, registry, schedules, studies, users
@@ -56,13 +55,6 @@ def candidate(site: Site) -> int:
     return other
 
 
-def both_themes(page: Page, name: str) -> None:
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme="light" if theme == "light" else "dark")
-        keep(page, f"versions-{name}-{theme}")
-    page.emulate_media(color_scheme="light")
-
-
 def test_from_a_schedule_to_a_roll_back(site: Site, opened: Opener, candidate: int) -> None:
     with opened("/schedules", expecting="400 (BAD REQUEST)") as page:
         page.click("#new-schedule")
@@ -80,16 +72,13 @@ def test_from_a_schedule_to_a_roll_back(site: Site, opened: Opener, candidate: i
         runs = page.locator("#runs li")
         expect(runs).to_have_count(3)
         expect(runs.first).to_contain_text(re.compile(r"22:00 CES?T until \w+ 06:00 CES?T"))
-        both_themes(page, "schedule")
         page.click("#save-schedule")
         expect(page.locator("main")).to_contain_text("the newest candidate, in shadow")
-        both_themes(page, "schedules")
         with db.read() as session:
             row = schedules.by_name(session, "Second look")
             assert (row.policy.value, row.rate, row.window_from) == ("candidate", 600, "22:00")
 
         page.goto("/models")
-        both_themes(page, "models")
         page.locator("#models a", has_text="Compare").first.click()
         expect(page.locator("#agreement")).to_contain_text("Scored by both18")
         expect(page.locator("#newly .flips li")).to_have_count(3)
@@ -98,9 +87,7 @@ def test_from_a_schedule_to_a_roll_back(site: Site, opened: Opener, candidate: i
         assert all(
             page.locator(".flips img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)")
         )
-        both_themes(page, "compare")
         page.click("#activate")
-        both_themes(page, "activate")
         page.click("#activate-now")
         assert page.url.endswith("/activate"), "the browser asks for the words first"
         page.fill("#sign-off", "Read the four flips and 14 verdicts.")
@@ -111,27 +98,21 @@ def test_from_a_schedule_to_a_roll_back(site: Site, opened: Opener, candidate: i
 
         page.goto(f"/models/{candidate}/drift")
         expect(page.locator("#band")).to_have_text("alert")
-        both_themes(page, "drift")
         page.emulate_media(color_scheme="dark", media="print")
-        keep(page, "versions-drift-print")
         page.emulate_media(color_scheme="light", media="screen")
         page.goto("/worklist?state=all")
         page.locator("#worklist a.case").first.click()
         expect(page.locator("#answers")).to_contain_text("flagged")
-        both_themes(page, "study")
         page.goto("/models")
         page.click("#roll-back")
         expect(page.locator(".flash.good")).to_contain_text("m1 is active again")
         with db.read() as session:
             assert registry.need_active(session).id == site.model_id
-        both_themes(page, "signed")
         page.goto("/system")
-        both_themes(page, "system")
         page.get_by_role("button", name="I have seen it").click()
         expect(page.locator(".alert")).to_have_count(0)
 
         page.set_viewport_size({"width": 390, "height": 844})
         for path in ("/schedules", "/schedules/new", f"/models/{candidate}/compare", f"/models/{candidate}/drift"):
             page.goto(path)
-            keep(page, f"versions-phone{path.replace('/', '-')}")
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path

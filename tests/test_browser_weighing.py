@@ -10,7 +10,6 @@ import seed
 from dashboard_fixtures import Site
 from playwright.sync_api import Page, expect
 from sqlalchemy import update
-from test_browser_path import keep
 from viewer_fixtures import Opener
 
 from cxrscreen import db, registry, studies, users
@@ -42,13 +41,6 @@ def archive(site: Site) -> None:
             session.execute(update(StudyResult).where(StudyResult.study_id == image.study_id).values(updated_at=at))
 
 
-def both_themes(page: Page, name: str) -> None:
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme="light" if theme == "light" else "dark")
-        keep(page, f"weighing-{name}-{theme}")
-    page.emulate_media(color_scheme="light")
-
-
 def test_a_threshold_is_weighed_and_signed_for(site: Site, opened: Opener, archive: None) -> None:
     with opened("/whatif", expecting="404 (NOT FOUND)") as page:
         flagged = page.locator("#then-flagged")
@@ -57,7 +49,6 @@ def test_a_threshold_is_weighed_and_signed_for(site: Site, opened: Opener, archi
         expect(page.locator("#then-threshold")).to_have_text("0.35")
         moved = {name: page.locator(f"#then-{name}").inner_text() for name in ("flagged", "sensitivity", "per-night")}
         assert int(moved["flagged"]) > int(before)
-        both_themes(page, "whatif")
         page.click("#ask button")
         expect(page.locator("#threshold")).to_have_value("0.35")
         for name, said in moved.items():
@@ -70,7 +61,6 @@ def test_a_threshold_is_weighed_and_signed_for(site: Site, opened: Opener, archi
         page.click("#set-threshold")
         expect(page.locator(".flash.good")).to_contain_text("0.351 now")
         expect(page.locator("#points tbody tr").first).to_contain_text("eleven misses")
-        both_themes(page, "signed")
         with db.read() as session:
             assert registry.threshold(session, site.model_id) == 0.351
         phone(page, "whatif")
@@ -82,9 +72,7 @@ def test_the_charts_are_looked_at(site: Site, opened: Opener, archive: None) -> 
             expect(page.locator(f"#{name}")).to_be_visible()
         expect(page.locator("#roc")).to_contain_text("Area")
         page.set_viewport_size({"width": 1366, "height": 1700})
-        both_themes(page, "charts")
         page.emulate_media(color_scheme="dark", media="print")
-        keep(page, "weighing-charts-print")
         page.emulate_media(color_scheme="light", media="screen")
         page.locator("#roc summary").click()
         expect(page.locator("#roc tbody tr")).to_have_count(10)
@@ -93,5 +81,4 @@ def test_the_charts_are_looked_at(site: Site, opened: Opener, archive: None) -> 
 
 def phone(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    keep(page, f"weighing-{name}-phone")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,6 +1,17 @@
 // Numbers as the server writes them.
 import { gettext } from "./words.js";
 
+const POINT = document.documentElement.lang === "ru" ? "," : ".";
+
+// A number as JavaScript writes it, in the language of the page.
+export function local(written) {
+  return String(written).replace(".", POINT).replace("-", "\u2212");
+}
+
+export function decimal(value, places) {
+  return local(value.toFixed(places));
+}
+
 const UNITS = [gettext("bytes"), gettext("kB"), gettext("MB"), gettext("GB"), gettext("TB"), gettext("PB")];
 
 export function size(count) {
@@ -9,7 +20,7 @@ export function size(count) {
     count /= 1000;
     place += 1;
   }
-  return `${place === 0 ? count : Number(count.toPrecision(3))} ${UNITS[place]}`;
+  return `${place === 0 ? count : local(Number(count.toPrecision(3)))} ${UNITS[place]}`;
 }
 
 export function number(count) {

@@ -1,5 +1,5 @@
 // Keep a job's account alive: ask every second while the page is in view and the job is open.
-import { duration, number } from "./format.js";
+import { decimal, duration, number } from "./format.js";
 
 const SECOND = 1000;
 const card = document.getElementById("progress");
@@ -13,7 +13,7 @@ function show(told) {
   state.className = `badge state-${told.state}`;
   by("job-bar").value = told.share;
   by("job-share").textContent = `${Math.floor(told.share * 100)} %`;
-  by("job-rate").textContent = told.rate.toFixed(1);
+  by("job-rate").textContent = decimal(told.rate, 1);
   by("job-took").textContent = duration(told.seconds);
   by("job-listing").hidden = told.listed || !told.open;
   by("job-left-line").hidden = told.seconds_left === null;
@@ -21,6 +21,7 @@ function show(told) {
     by("job-left").textContent = duration(told.seconds_left);
     by("job-left-low").textContent = duration(told.seconds_left_low);
     by("job-left-high").textContent = duration(told.seconds_left_high);
+    by("job-left-range").hidden = told.seconds_left_low === told.seconds_left_high;
   }
   by("job-error").hidden = !told.error;
   by("job-error").textContent = told.error ?? "";

@@ -3,6 +3,7 @@ import { applied, inverse, fitted, mirrored, placed, seenQuarter, turned, UPRIGH
 import { GlPainter } from "./viewer_gl.js";
 import { ImagePainter, loadedImage } from "./viewer_img.js";
 import { fetchPixels, sampleAt } from "./viewer_pixels.js";
+import { local } from "./format.js";
 import { gettext } from "./words.js";
 
 export class Pane {
@@ -210,7 +211,7 @@ export class Pane {
     const whole = (value) => (Math.abs(value) < 10 ? Number(value.toFixed(1)) : Math.round(value));
     const zoom = Math.round(this.place.scale * devicePixelRatio * 100);
     const greys = tone.table ? gettext("as screened") + " · " : "";
-    const levels = gettext("W %(width)s L %(level)s", { width: whole(tone.width), level: whole(tone.centre) });
+    const levels = gettext("W %(width)s L %(level)s", { width: local(whole(tone.width)), level: local(whole(tone.centre)) });
     root.querySelector(".tone").textContent = `${greys}${about}${levels} · ${zoom} %`;
     const marks = [tone.invert && gettext("inverted"), mirrored(this.turn) && gettext("mirrored")];
     const quarter = seenQuarter(this.turn);

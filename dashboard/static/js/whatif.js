@@ -1,5 +1,5 @@
 // The slider of the threshold: the figures of any three decimals, from the counts that came with the page.
-import { number } from "./format.js";
+import { decimal, local, number } from "./format.js";
 
 const Z95 = 1.959964;
 const held = document.getElementById("weighing");
@@ -32,7 +32,7 @@ function say(id, main, beside = "", under = "") {
 function rate(id, hits, of) {
   const words = held.dataset;
   if (!of) return say(id, "–", "", words.none);
-  const [share, low, high] = wilson(hits, of).map((value) => (value * 100).toFixed(1));
+  const [share, low, high] = wilson(hits, of).map((value) => decimal(value * 100, 1));
   const fill = (text, ...values) => values.reduce((said, value, place) => said.replace(`{${place}}`, value), text);
   say(id, `${share} %`, fill(words.range, low, high), fill(words.hits, number(hits), number(of)));
 }
@@ -41,7 +41,7 @@ function weigh(threshold) {
   const from = Math.round(threshold * steps);
   say("then-flagged", number(sum(curve.all, from)));
   say("then-open", number(sum(curve.open, from)));
-  say("then-per-night", curve.nights ? (sum(curve.lately, from) / curve.nights).toFixed(1) : "–");
+  say("then-per-night", curve.nights ? decimal(sum(curve.lately, from) / curve.nights, 1) : "–");
   const [found, ill] = [sum(curve.confirmed, from), sum(curve.confirmed, 0)];
   const [wrong, well] = [sum(curve.dismissed, from), sum(curve.dismissed, 0)];
   rate("then-sensitivity", found, ill);
@@ -50,12 +50,12 @@ function weigh(threshold) {
   const written = String(from / steps);
   for (const id of ["then-threshold", "sign-threshold"]) {
     const cell = document.getElementById(id);
-    if (cell) cell.textContent = written;
+    if (cell) cell.textContent = local(written);
   }
   const signed = document.getElementById("signed-threshold");
   if (signed) signed.value = written;
   typed.value = written;
-  slide.setAttribute("aria-valuetext", written);
+  slide.setAttribute("aria-valuetext", local(written));
   const x = (left + (right - left) * threshold).toFixed(1);
   mark.setAttribute("x1", x);
   mark.setAttribute("x2", x);
