@@ -211,6 +211,12 @@ def worker_seen(role: str, run: Path | None = None) -> bool:
     return bool(pids) if run is None else read_pid(run, role) in pids
 
 
+def need_broker(settings: Settings) -> None:
+    """Raise StackError where a Redis that is not ours does not answer: workers would wait for it without a word."""
+    if settings.redis_url and not queue.answers():
+        raise StackError(f"{queue.place()} does not answer, or not to this password; see CXRSCREEN_REDIS_URL.")
+
+
 @contextmanager
 def borrowed(settings: Settings) -> Iterator[Stack | None]:
     """For a single command: the stack that runs (None), or one of our own without pages that ends with the block."""

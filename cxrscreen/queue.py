@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import redis
 from celery import Celery
@@ -14,11 +15,13 @@ from cxrscreen.settings import get_settings
 
 INGEST = "cxrscreen.ingest"  # (job id)
 SCREEN = "cxrscreen.screen"  # (batch id)
+HEAT = "cxrscreen.heat"  # (result id)
 SWEEP = "cxrscreen.sweep"
 NIGHTLY = "cxrscreen.nightly"
 
-# The control queue is read by both kinds of worker: a sweep never waits behind a long ingest.
-QUEUES = {INGEST: "ingest", SCREEN: "screen", SWEEP: "control", NIGHTLY: "control"}
+# The control queue is read by both kinds of worker: a sweep never waits behind a long ingest. A map that a person waits
+# for has a queue of its own, as queues are read in turn: it never waits behind the batches of a long job.
+QUEUES = {INGEST: "ingest", SCREEN: "screen", HEAT: "heat", SWEEP: "control", NIGHTLY: "control"}
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ def app_for(url: str) -> Celery:
     settings = get_settings()
     app = Celery("cxrscreen", broker=url)
     app.conf.update(
-        task_queues=[Queue(name) for name in ("ingest", "screen", "control")],
+        task_queues=[Queue(name) for name in dict.fromkeys(QUEUES.values())],
         task_routes={task: {"queue": queue} for task, queue in QUEUES.items()},
         # JSON only: a message from a stranger in the broker runs no code.
         task_serializer="json",
@@ -74,10 +77,13 @@ def app() -> Celery:
     return app_for(get_settings().broker)
 
 
-def submit(task: str, identity: int) -> bool:
-    """Wake a worker. False where the broker does not answer: the work stands in the database, a sweep finds it."""
+def submit(task: str, identity: int, *, expires: float | None = None) -> bool:
+    """Wake a worker. False where the broker does not answer: the work stands in the database, a sweep finds it.
+
+    A message that nobody took within `expires` seconds is dropped: whoever waited for it is gone.
+    """
     try:
-        app().send_task(task, args=[identity], retry=False)
+        app().send_task(task, args=[identity], retry=False, expires=expires)
     except (OperationalError, redis.RedisError, OSError) as error:
         log.warning("The broker did not take %s(%s): %s; the next sweep will", task, identity, error)
         return False
@@ -91,6 +97,12 @@ def length(task: str) -> int:
             return int(client.llen(QUEUES[task]))
     except redis.RedisError:
         return 0
+
+
+def place() -> str:
+    """Which Redis that is, without its password."""
+    parts = urlsplit(get_settings().broker)
+    return f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
 
 
 def answers() -> bool:

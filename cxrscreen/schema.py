@@ -34,7 +34,17 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     with engine.execution_options(writes=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(840017)")
+        _know(connection)
         command.upgrade(config(connection), revision)
+
+
+def _know(connection: Connection) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+        raise UsageError(
+            f"The database was made by a newer cxrscreen (revision {found}; this one knows {head()}): "
+            "install that version, or put back a backup of before (`cxrscreen db restore`)."
+        )
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -48,16 +58,22 @@ def current(engine: Engine) -> str | None:
 
 
 def head() -> str:
-    found = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    found = _scripts().get_current_head()
     assert found is not None
     return found
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(SCRIPTS))
 
 
 def differences(engine: Engine) -> list[object]:
     """What the database has other than the tables say; empty where they agree."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return list(compare_metadata(context, Base.metadata))
+        found = context.get_current_revision()
+        revision = [] if found == head() else [f"revision {found}, where this version's is {head()}"]
+        return [*revision, *compare_metadata(context, Base.metadata)]
 
 
 def backup(engine: Engine, target: Path) -> None:
@@ -65,6 +81,10 @@ def backup(engine: Engine, target: Path) -> None:
     source = _sqlite_file(engine)
     if target.exists():
         raise UsageError(f"{target} exists already; name another file.")
+    if not source.exists():
+        raise UsageError(f"There is no database in {source.parent} yet.")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"{target} cannot be written: there is no such folder.")
     with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
         origin.backup(copy)
 

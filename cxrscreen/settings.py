@@ -5,10 +5,15 @@ from __future__ import annotations
 import secrets
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from cxrscreen.errors import UsageError
 
 
 class Settings(BaseSettings):
@@ -79,13 +84,17 @@ class Settings(BaseSettings):
         True, description="keep what the network saw of each image, 3 KB, so that a new head reads no pixels"
     )
     torch_threads: int = Field(0, ge=0, description="threads of the network while it screens; 0: as many as serve best")
-    engine: str = Field("auto", description="what runs the network: auto (measured), torch, openvino, card or half")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    engine: Literal["auto", "torch", "openvino", "card", "half"] = Field(
+        "auto", description="what runs the network: auto (measured), torch, openvino, card or half"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     batches_per_process: int = Field(
         2000, ge=1, description="a screening worker leaves after this many batches and is started again"
     )
     sweep_seconds: float = Field(10.0, gt=0, description="how often forgotten work is looked for")
-    nightly_at: str = Field("22:00", description="time of day of the schedule made at first start")
+    nightly_at: str = Field(
+        "22:00", pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="time of day of the schedule made at first start"
+    )
     timezone: str = Field("UTC", description="time zone of that schedule, an IANA name")
     default_threshold: float = Field(0.5, ge=0, le=1, description="operating point of a model that brings none")
 
@@ -112,6 +121,28 @@ class Settings(BaseSettings):
     @classmethod
     def _split_prefixes(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: str) -> str:
+        try:
+            if value:
+                make_url(value)
+        except ArgumentError:
+            raise ValueError("is no SQLAlchemy URL, such as postgresql://NAME:PASSWORD@HOST/DATABASE") from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_broker(cls, value: str) -> str:
+        good = not value or value.startswith(("redis://", "rediss://", "unix://"))
+        try:
+            _ = urlsplit(value).port
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("is no URL of a Redis, such as redis://:PASSWORD@HOST:6379/0")
+        return value
 
     @property
     def database(self) -> str:
@@ -171,5 +202,16 @@ def _kept_secret(data_dir: Path, name: str) -> str:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process; tests and the command line call `cache_clear` after they change the environment."""
-    return Settings()
+    """The settings of this process; tests and the command line call `cache_clear` after they change the environment.
+
+    Raises UsageError with the names of what cannot be; the values, which may be passwords, are not repeated.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"CXRSCREEN_{str(one['loc'][0]).upper()}: {_plainly(one['msg'])}" for one in error.errors()]
+        raise UsageError("; ".join(wrong) + ". docs/settings.md lists the settings.") from None
+
+
+def _plainly(message: str) -> str:
+    return message.removeprefix("Value error, ")

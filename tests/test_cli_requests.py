@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from stack_fixtures import Done, register, run_cli
 
 from cxrscreen import db, local, programs
@@ -143,12 +143,54 @@ def test_bad_requests_are_one_line(
     one_line(cli_here("models", "activate", "nobody"), 2, "nobody")
     one_line(cli_here("job", "99"), 2, "99")
     one_line(cli_here("db", "restore", str(picture)), 2, "no backup")
+    one_line(cli_here("db", "backup", str(tmp_path / "no" / "b.db")), 2, "no such folder")
     one_line(cli_here("schedules", "add", "Late", "--cron", "0 25 * * *"), 2, "no cron expression")
     index = tmp_path / "index.csv"
     index.write_text("path,label,patient,source,split\na.png,covid,1,x,train\n")
     one_line(cli_here("train", str(index), "--out", str(tmp_path / "b")), 2, "file")
     assert not (tmp_path / "b").exists()
     one_line(cli_here("evaluate", str(phantom_bundle), str(index)), 2, "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "words"),
+    [
+        ("port", "many", 2, "valid integer"),
+        ("database_url", "nonsense:secret-word", 2, "SQLAlchemy URL"),
+        ("redis_url", "http://secret-word@here", 2, "URL of a Redis"),
+        ("redis_url", "redis://:secret-word@127.0.0.1:1/0", 1, "Redis at 127.0.0.1:1 does not answer"),
+        ("engine", "steam", 2, "'openvino'"),
+        ("device", "gpu", 2, "should match"),
+        ("device", "cuda:99", 2, "There is no device 'cuda:99'"),
+        ("nightly_at", "25:00", 2, "should match"),
+        ("data_dir", "/dev/null", 2, "one you may write"),
+    ],
+)
+def test_settings_that_cannot_be_are_named_before_anything_runs(
+    bare: Settings,
+    cli_here: Callable[..., Done],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    value: str,
+    status: int,
+    words: str,
+) -> None:
+    picture = tmp_path / "a.png"
+    Picture.fromarray(phantoms.phantom("normal", seed=1, side=160)).save(picture)
+    monkeypatch.setenv(f"CXRSCREEN_{name.upper()}", value)
+    get_settings.cache_clear()
+    done = cli_here("screen", str(picture))
+    one_line(done, status, f"CXRSCREEN_{name.upper()}", words)
+    assert "secret-word" not in done.stderr
+
+
+def test_a_database_of_a_newer_version_is_left_alone(bare: Settings, cli_here: Callable[..., Done]) -> None:
+    with db.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for arguments in (("jobs",), ("db", "upgrade")):
+        one_line(cli_here(*arguments), 2, "newer cxrscreen", "9999")
+    assert cli_here("db", "check").returncode == 1
 
 
 def test_a_port_in_use_and_a_second_stack(bare: Settings, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from cxrscreen import db, entries, jobs, local, queue, registry, sources, timeline, worklist
 from cxrscreen.cli.common import (
     NOTICE,
+    check_device,
     choose_model,
     err,
     left_of,
@@ -54,6 +55,7 @@ def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_js
     if not found:
         raise click.exceptions.Exit(1)
     open_database()
+    _check_workers()
     with db.write() as session:
         version = choose_model(session, model)
         job = jobs.create(
@@ -86,6 +88,7 @@ def rescreen(model: str | None, since: datetime | None, target: Path | None, as_
     if target is not None:
         _check_target(target)
     open_database()
+    _check_workers()
     with db.write() as session:
         version = choose_model(session, model)
         scope = {"since": since.replace(tzinfo=UTC).isoformat()} if since else {}
@@ -154,6 +157,14 @@ def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> 
     for event in past:
         who = f" by {event.actor}" if event.actor else ""
         out.print(f"  {event.at:%Y-%m-%d %H:%M:%S} {event.words}{who}  {event.detail}".rstrip(), markup=False)
+
+
+def _check_workers() -> None:
+    """Before there is a job: the workers that this command would start can run."""
+    if local.is_running():
+        return
+    check_device()
+    local.need_broker(get_settings())
 
 
 def _follow(job: Job, target: Path | None, as_json: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,36 @@ ENDED = (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
 
 def open_database() -> None:
     """Bring the embedded database to its head; a database elsewhere is upgraded only when somebody says so."""
+    _make_data_folder()
     engine = db.get_engine()
     if engine.dialect.name == "sqlite":
         schema.upgrade(engine)
     elif schema.current(engine) != schema.head():
         raise UsageError("The database is not at this version's schema: run `cxrscreen db upgrade`.")
+
+
+def _make_data_folder() -> None:
+    folder = get_settings().data_dir.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(
+            f"The data folder {folder} cannot be used ({error.strerror}): set CXRSCREEN_DATA_DIR to one you may write."
+        ) from None
+
+
+def check_device() -> None:
+    """Before workers are started here: a graphics card that was asked for and is not there ends them one by one."""
+    if get_settings().device.startswith("cuda"):  # the import takes seconds
+        from models.device import pick_device
+        from models.errors import ModelsError
+
+        try:
+            pick_device(get_settings().device)
+        except ModelsError as error:
+            raise UsageError(f"CXRSCREEN_DEVICE: {error}") from None
 
 
 def choose_model(session: Session, wanted: str | None = None) -> ModelVersion:

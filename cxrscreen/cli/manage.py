@@ -87,8 +87,12 @@ def activate(name: str, sign_off: str) -> None:
     """Make a version the one that people see; the one before is kept, and `models rollback` gives it back."""
     open_database()
     with db.write() as session:
-        before = registry.activate(session, registry.get(session, name), "command line", sign_off)
-    out.print(f"{name} is active" + (f"; before it was {before.name}" if before else ""), markup=False)
+        version = registry.get(session, name)
+        before = registry.activate(session, version, "command line", sign_off)
+    if before is version:
+        out.print(f"{version.name} is active already; nothing was changed.", markup=False)
+        return
+    out.print(f"{version.name} is active" + (f"; before it was {before.name}" if before else ""), markup=False)
     out.print("`cxrscreen rescreen` scores the archive with it; until then the worklist shows what it has scored.")
 
 
@@ -184,6 +188,7 @@ def check() -> None:
 def backup(target: Path) -> None:
     """Copy the embedded database while it is in use."""
     schema.backup(db.get_engine(), target)
+    out.print(f"Backup: {target}", markup=False)
 
 
 @db_group.command()
@@ -193,3 +198,4 @@ def restore(source: Path) -> None:
     if local.is_running():
         raise UsageError("The stack runs: end it first.")
     schema.restore(db.get_engine(), source)
+    out.print(f"The database is as in {source}; what stood there before lies beside it.", markup=False)

@@ -59,6 +59,8 @@ def list_schedules(as_json: bool) -> None:
         told = [dict(zip(titles, row, strict=True)) for row in said]
         click.echo(json.dumps({"schedules": rows, "nights": told}, indent=2))
         return
+    if not rows:
+        out.print("No schedules yet. `cxrscreen schedules add NAME` makes one.")
     for row in rows:
         out.print(f"{row['name']}: {row['cron']} {row['timezone']}{'' if row['enabled'] else ' (off)'}", markup=False)
         for title in ("window", "model", "scope", "rate"):

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from cxrscreen import blobs, db, local, programs, queue, registry, schedules, schema, users
-from cxrscreen.cli.common import NOTICE, err, install_shipped, open_database, out
+from cxrscreen.cli.common import NOTICE, check_device, err, install_shipped, open_database, out
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Role, Schedule, User
 
@@ -26,6 +26,8 @@ def up(port: int | None) -> None:
     stack = local.Stack(settings, port=port)
     if local.is_running(settings):
         stack.start()  # says who holds the folder
+    check_device()
+    local.need_broker(settings)
     open_database()
     first_start()
     with stack.heed_signals():
@@ -131,6 +133,8 @@ def _broker() -> str:
         return "no stack has run here yet; `cxrscreen up` starts one"
     if queue.answers():
         return f"answers; {queue.length(queue.INGEST)} ingest and {queue.length(queue.SCREEN)} screen messages wait"
+    if get_settings().redis_url:
+        raise RuntimeError(f"{queue.place()} does not answer; see CXRSCREEN_REDIS_URL")
     if local.is_running():
         raise RuntimeError("a stack runs but its Redis does not answer; see the log folder")
     return "not running; `cxrscreen up` starts it"
@@ -138,6 +142,7 @@ def _broker() -> str:
 
 def _torch() -> str:
     torch = importlib.import_module("torch")
+    check_device()
     importlib.import_module("models.bundle")  # torchvision and timm with it
     device = "CUDA" if torch.cuda.is_available() else "CPU only"
     return f"{torch.__version__}, {device}, {torch.get_num_threads()} threads"
