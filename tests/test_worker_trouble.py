@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -29,11 +30,13 @@ from cxrscreen.tables import (
     Upload,
     now,
 )
+from models import bundle
 from worker import ingest, intake, runtime, screen, stop, sweep, trial
 from worker.leaves import Leaf
 
 ANSWERED = "answered"
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+REAL_SCREENER = screen._screener  # the fixtures put one in its place that is loaded once a session
 
 
 class Killed(BaseException):
@@ -309,6 +312,44 @@ def test_an_answer_that_the_database_refuses_ends_in_quarantine(
     monkeypatch.setattr(screen, "_predict", spoil)
     screen_all()
     assert ends(job_id) == {ANSWERED: 7, Reason.QUARANTINED: 1}
+
+
+def test_a_worker_that_cannot_load_the_network_condemns_no_image(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 8), model)
+    ingest.run(job_id)
+    load = bundle.load
+    REAL_SCREENER.cache_clear()
+    with monkeypatch.context() as lost:
+        lost.setattr(bundle, "load", lambda folder, device: load(folder, device="cuda:99"))
+        lost.setattr(screen, "_screener", REAL_SCREENER)
+        for _ in range(10):
+            screen.run()
+        assert "cuda:99" in (runtime.SCREENING.last_error or "")
+    assert ends(job_id) == {ANSWERED: 0, "waiting": 8}
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 8}
+
+
+def test_a_network_that_answers_for_nothing_any_more_ends_the_process_and_condemns_no_image(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(some(pictures, tmp_path / "f", 8), model)
+    ingest.run(job_id)
+    signals: list[int] = []
+
+    def poisoned(*_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with monkeypatch.context() as card:
+        card.setattr(bundle.Screener, "predict_inputs", poisoned)
+        card.setattr(screen.os, "kill", lambda _pid, number: signals.append(number))
+        screen.Turn().one()
+    assert signals == [signal.SIGTERM]
+    assert ends(job_id) == {ANSWERED: 0, "waiting": 8}
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 8}
 
 
 def test_a_lease_of_a_clock_that_was_ahead_is_reined_in(model: int, pictures: Path, tmp_path: Path) -> None:

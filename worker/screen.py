@@ -37,6 +37,10 @@ STORE_PAUSE_SECONDS = 5.0
 TURN_SECONDS = 5.0
 
 
+class NotFit(Exception):
+    """The network cannot be loaded here: a wrong setting, a lost graphics card, a full memory. No image is to blame."""
+
+
 class Turn:
     """Batch after batch, each written while the next one is computed.
 
@@ -119,8 +123,9 @@ class Turn:
                 jobs.fail(session, work.job_id, str(error), Reason.INTERNAL)
         except Exception as error:
             SCREENING.last_error = f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError) or (isinstance(error, SQLAlchemyError) and db.is_away(error)):
-                # The store or the database is away. The worker lives, so this is no death: the batch goes back whole.
+            if isinstance(error, OSError | NotFit) or (isinstance(error, SQLAlchemyError) and db.is_away(error)):
+                # The store, the database or the graphics card is away. The worker lives, so this is no death: the batch
+                # goes back whole.
                 log.exception("Batch %s waits", work.batch_id)
                 time.sleep(STORE_PAUSE_SECONDS)
                 self._let_go(work.batch_id, batches.release)
@@ -152,9 +157,7 @@ def _renew(work: Work, me: str) -> bool:
 
 def _answer(work: Work, decoders: Executor) -> list[Answer]:
     """From features where they are kept; of the rest one forward pass for each chunk, while the next are decoded."""
-    with db.read() as session:
-        version = session.get_one(ModelVersion, work.model_version_id)
-    screener = _screener(version.sha256, _fetch(version), get_settings().device)
+    screener = network(work.model_version_id)
     answers, images = _from_features(screener, work.images)
     read = [decoders.submit(pixels.network_input, image, screener.size, screener.crop) for image in images]
     try:
@@ -173,6 +176,13 @@ def _answer(work: Work, decoders: Executor) -> list[Answer]:
         for future in read:
             future.cancel()
     return answers
+
+
+def network(version_id: int) -> bundle.Screener:
+    """A version's network, ready to be asked. Raises BundleDamaged, or OSError where the store is away."""
+    with db.read() as session:
+        version = session.get_one(ModelVersion, version_id)
+    return _screener(version.sha256, _fetch(version), get_settings().device)
 
 
 def _from_features(screener: bundle.Screener, images: list[Picture]) -> tuple[list[Answer], list[Picture]]:
@@ -220,6 +230,20 @@ def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
         return screener
     except bundle.BundleError as error:
         raise BundleDamaged(str(error)) from error
+    except Exception as error:
+        raise NotFit(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _runs(screener: bundle.Screener) -> bool:
+    """Whether the network still answers for a blank picture. After some errors a graphics card serves this process no
+    more, and every picture of the archive would seem to be at fault; a fresh process has it back, or says NotFit."""
+    try:
+        screener.predict_inputs(torch.zeros(1, 1, screener.size, screener.size, dtype=torch.uint8))
+    except Exception:
+        log.exception("The network answers for nothing any more; this process ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+    return True
 
 
 def _predict(screener: bundle.Screener, ready: Sequence[tuple[Picture, Pixels]]) -> list[Answer]:
@@ -231,6 +255,8 @@ def _predict(screener: bundle.Screener, ready: Sequence[tuple[Picture, Pixels]])
         said = screener.predict_inputs(torch.from_numpy(np.stack([pixels for _, pixels in ready])[:, None]))
     except Exception as error:
         if len(ready) == 1:
+            if not _runs(screener):
+                raise
             log.exception("Image %s", ready[0][0].id)
             SCREENING.last_error = f"{type(error).__name__}: {error}"
             detail = f"{type(error).__name__}: {error}"
