@@ -5,7 +5,8 @@
 Files are phantoms in every encoding, archives of them and, where CXRSCREEN_TEST_DATA names them, real DICOM files, each
 changed in one to eight places (bench/fuzz_mutations.py). They are read by child processes; one that dies, hangs or
 asks for too much memory is a finding and is started again at the next file. A file that took too long is read once
-more, as whatever else the machine does may have held it up. Exit status 1 where there are findings.
+more, as whatever else the machine does may have held it up. Exit status 1 where there are findings. Ctrl-C ends it with
+the report so far; several runs, each of a seed of its own, add up.
 `python -m bench.fuzz --seed N --only NUMBER --keep FILE` writes the file of a finding.
 """
 
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,14 @@ class Child:
 
 
 def run(seed: int, files: int, workers: int, data: Path | None) -> Report:
-    report, corpus = Report(seed), Corpus(seed, data)
+    report = Report(seed)
+    with suppress(KeyboardInterrupt):
+        _run(report, files, workers, data)
+    return report
+
+
+def _run(report: Report, files: int, workers: int, data: Path | None) -> None:
+    corpus = Corpus(report.seed, data)
     numbers = deque(range(files))
     slow: set[int] = set()
 
@@ -120,7 +129,7 @@ def run(seed: int, files: int, workers: int, data: Path | None) -> Report:
         children = []
         for number in range(workers):
             (folder := Path(name, str(number))).mkdir()
-            children.append(Child(seed, numbers, folder, data))
+            children.append(Child(report.seed, numbers, folder, data))
         while children:
             outputs = {child.process.stdout: child for child in children}
             ready, _, _ = select.select(list(outputs), [], [], 1.0)
@@ -142,7 +151,6 @@ def run(seed: int, files: int, workers: int, data: Path | None) -> Report:
                     child.start()
                 else:
                     _note(report, corpus, child, f"hang: over {2 * HANG_SECONDS:.0f} s")
-    return report
 
 
 def _note(report: Report, corpus: Corpus, child: Child, trouble: str) -> None:

@@ -237,10 +237,14 @@ class Blobs:
 
     @contextmanager
     def _appearing(self, target: Path, durable: bool) -> Iterator[IO[bytes]]:
-        self._make_room(target)
         growing = target.with_name(f".{target.name[:16]}.{secrets.token_hex(4)}")
         try:
-            with growing.open("xb") as file:
+            try:
+                file = growing.open("xb")
+            except FileNotFoundError:
+                self._make_room(target)
+                file = growing.open("xb")
+            with file:
                 yield file
                 if durable:
                     file.flush()

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # Two slices are in memory at a time.
 SLICE_BYTES = 32 << 20
 PAUSE_SECONDS = 5.0
+# They wait for a disk or a service, not for a core; several waits for a disk's fsync are one to it.
+WRITERS = 16
 
 
 def run(_job_id: int) -> None:
@@ -101,11 +103,14 @@ def _release(job_id: int, me: str) -> None:
 def _list_sources(job: Job, me: str) -> None:
     blobs.store().require()
     space = room.Room(job, me)
-    with ExitStack() as stack, Trial() as trial, ThreadPoolExecutor(get_settings().decode_threads) as pool:
+    with ExitStack() as stack:
+        trial = stack.enter_context(Trial())
+        writers = stack.enter_context(ThreadPoolExecutor(WRITERS))
+        readers = stack.enter_context(ThreadPoolExecutor(get_settings().decode_threads))
         for source in job.sources:
             origin, referred = _open_source(source, stack)
             seen = _watching(job) if source.get("watch") else None
-            place = Place(job, me, origin, referred, pool, trial, seen)
+            place = Place(job, me, origin, referred, readers, writers, trial, seen)
             found = origin.files(source["label"])
             cut = slices(origin.members(seen.fresh(found) if seen else found, _limits()))
             _take_in((intake.Slice(place, members) for members in cut), space)

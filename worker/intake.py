@@ -24,30 +24,31 @@ class SourceAway(OSError):
 class Slice:
     """Some members of a job's sources, taken in together.
 
-    `begin`, `decode` and `commit` come in this order; between them the pool works, so that one slice is read while
+    `begin`, `decode` and `commit` come in this order; between them the pools work, so that one slice is read while
     the one before it is decoded or written.
     """
 
     def __init__(self, place: Place, members: list[Member]) -> None:
         self.place = place
-        self.job, self.worker, self.pool = place.job, place.worker, place.pool
+        self.job, self.worker = place.job, place.worker
         self.members = members
         self.store = blobs.store()
         self.leaves: list[Leaf] = []
         self.work: list[Future[None]] = []
+        self.writes: list[Future[None]] = []
 
     def begin(self) -> None:
         """Register every member and set the pool to read and hash. Raises Stopped where the job is no longer ours."""
         self._expect_source([member.refused for member in self.members if member.refused])
         self.leaves = self._register()
-        self.work = [self.pool.submit(load, leaf) for leaf in self.leaves]
+        self.work = [self.place.readers.submit(load, leaf) for leaf in self.leaves]
 
     def decode(self) -> None:
         """Find out what is known already, and set the pool to decode and store the rest."""
         self._wait()
         self._find_known(self.leaves)
         fresh = [leaf for leaf in self.leaves if leaf.sha256 and not leaf.refused and leaf.twin is None]
-        self.work = [self.pool.submit(self._decode_and_store, leaf) for leaf in fresh]
+        self.work = [self.place.readers.submit(self._decode, leaf) for leaf in fresh]
 
     def commit(self) -> None:
         """Settle or queue every member, and wake the screening workers.
@@ -63,9 +64,10 @@ class Slice:
 
     def forgive(self) -> None:
         """Drop the work. We are alive, so nobody died with these files: their attempt does not count."""
-        for future in self.work:
-            future.cancel()
-        wait(self.work)
+        for futures in (self.work, self.writes):  # in this order: who decodes orders what is written
+            for future in futures:
+                future.cancel()
+            wait(futures)
         ids = [leaf.entry_id for leaf in self.leaves]
         self.leaves = []
         if not ids:
@@ -80,9 +82,10 @@ class Slice:
         runtime.patiently(write)
 
     def _wait(self) -> None:
-        for future in self.work:
-            future.result()
-        self.work = []
+        for futures in (self.work, self.writes):
+            for future in futures:
+                future.result()
+            futures.clear()
 
     def _expect_source(self, refused: list[Rejected]) -> None:
         """Files that cannot be read because the whole source is gone are not rejected: it may come back."""
@@ -155,7 +158,7 @@ class Slice:
             # Where a frame was refused before, the file is read again: its reason is said again with it.
             leaf.known = known if known and len(known) == known[0].frames else []
 
-    def _decode_and_store(self, leaf: Leaf) -> None:
+    def _decode(self, leaf: Leaf) -> None:
         assert leaf.data is not None
         if not leaf.known:
             read = self.place.trial.read if leaf.suspect else trial.read
@@ -164,6 +167,10 @@ class Slice:
             except Rejected as refused:
                 leaf.refused = refused
                 return
+        self.writes.append(self.place.writers.submit(self._write, leaf))
+
+    def _write(self, leaf: Leaf) -> None:
+        assert leaf.data is not None
         self.store.require()
         for frame in leaf.frames:
             if frame.derivative is not None:

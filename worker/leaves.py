@@ -38,7 +38,8 @@ class Place:
     worker: str
     source: Source
     referred: bool  # files stay where they are; else their bytes are copied
-    pool: Executor
+    readers: Executor
+    writers: Executor
     trial: Trial
     seen: Arrivals | None = None  # of a watched folder
 
