@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import struct
 
+from cxrscreen.imaging import jpeg2000
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS (T.81 B.1.1.3, T.87 C.1), EOC of JPEG 2000 (T.800 A.4.4)
 # Each scan of a progressive JPEG costs a pass over the whole picture; a hundred are more than any encoder writes.
 MAX_SCANS = 100
 
-_J2K_START = b"\xff\x4f\xff\x51"
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0-15 and JPEG-LS's SOF55
 _DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3  # baseline, extended, progressive; Huffman-coded all
+_PROGRESSIVE = 0xC2
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -40,15 +41,17 @@ def check_jpeg(stream: bytes) -> None:
     """
     if _is_j2k(stream):
         return
-    if stream.count(b"\xff\xda") > MAX_SCANS:
-        raise Rejected(Reason.UNSUPPORTED_ENCODING, f"The JPEG has more than {MAX_SCANS} scans.")
     try:
         header = _jpeg_header(stream)
     except (struct.error, IndexError):
         return  # the decoder says it better
     if header is None:
         return
-    process, rows, columns = header
+    process, rows, columns, components, _ = header
+    # One component that is not progressive is one scan; a decoder stops behind it.
+    several = components > 1 or process not in (*_DCT, _LOSSLESS) or process == _PROGRESSIVE
+    if several and stream.count(b"\xff\xda") > MAX_SCANS:
+        raise Rejected(Reason.UNSUPPORTED_ENCODING, f"The JPEG has more than {MAX_SCANS} scans.")
     coded = rows * columns if process == _LOSSLESS else -(-rows // 8) * -(-columns // 8)
     if process in (*_DCT, _LOSSLESS) and coded > 8 * len(stream):
         raise Rejected(Reason.DAMAGED, f"{len(stream):,} bytes cannot hold {columns} x {rows} pixels.")
@@ -58,25 +61,29 @@ def size_of(stream: bytes) -> tuple[int, int] | None:
     """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream declares; None where that cannot be read."""
     try:
         if _is_j2k(stream):
-            return _size_of_j2k(stream)
+            found = jpeg2000.read_header(stream)
+            return (found.rows, found.columns) if found else None
         header = _jpeg_header(stream)
-        return header[1:] if header else None
+        return header[1:3] if header else None
     except (struct.error, IndexError):
         return None
 
 
+def is_grey_jpeg(stream: bytes) -> bool:
+    """A JPEG, not JPEG-LS and not lossless, of one component of 8 bits."""
+    try:
+        header = _jpeg_header(stream)
+    except (struct.error, IndexError):
+        return False
+    return header is not None and header[0] in _DCT and header[3:] == (1, 8)
+
+
 def _is_j2k(stream: bytes) -> bool:
-    return _J2K_START in stream[:512]  # some writers keep the boxes of a JP2 file in front
+    return jpeg2000.START in stream[:512]  # some writers keep the boxes of a JP2 file in front
 
 
-def _size_of_j2k(stream: bytes) -> tuple[int, int]:
-    start = stream.index(_J2K_START) + 8
-    right, bottom, left, top = struct.unpack_from(">4I", stream, start)
-    return bottom - top, right - left
-
-
-def _jpeg_header(stream: bytes) -> tuple[int, int, int] | None:
-    """The frame header's marker, rows and columns (T.81 B.2.2)."""
+def _jpeg_header(stream: bytes) -> tuple[int, int, int, int, int] | None:
+    """The frame header's marker, rows, columns, components and bits of a sample (T.81 B.2.2)."""
     if stream[:2] != b"\xff\xd8":
         return None
     at = 2
@@ -87,8 +94,8 @@ def _jpeg_header(stream: bytes) -> tuple[int, int, int] | None:
         elif marker in _ALONE:
             at += 2
         elif marker in _FRAME_HEADERS:
-            rows, columns = struct.unpack_from(">HH", stream, at + 5)
-            return marker, rows, columns
+            bits, rows, columns, components = struct.unpack_from(">BHHB", stream, at + 4)
+            return marker, rows, columns, components, bits
         else:
             (length,) = struct.unpack_from(">H", stream, at + 2)
             at += 2 + length

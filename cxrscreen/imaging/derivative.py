@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
 
+from cxrscreen.imaging import jpegs
 from cxrscreen.imaging.frame import Grey
 from cxrscreen.imaging.reasons import Reason, Rejected
 
@@ -40,7 +40,8 @@ def encode(display: Grey) -> bytes:
 def decode(data: bytes) -> Grey:
     """The pixels [H, W] of a derivative. Raises Rejected where the bytes are none."""
     try:
-        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            return np.asarray(image.convert("L"))
-    except Exception as error:
-        raise Rejected(Reason.DAMAGED, "The stored derivative cannot be decoded.") from error
+        pixels = jpegs.decode(data, "L", (MAX_SIDE, MAX_SIDE))
+    except Rejected as refused:
+        raise Rejected(Reason.DAMAGED, "The stored derivative cannot be decoded.") from refused
+    assert pixels is not None  # that is for odd headers, and these are ours
+    return pixels

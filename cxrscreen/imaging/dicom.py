@@ -17,13 +17,14 @@ import pydicom
 from pydicom import uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from cxrscreen.imaging import codestream, colour, complaints, jpegs, tags
+from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, tags
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.rendering import rendering
+from cxrscreen.imaging.tones import Rendering, shrunk
 
 # Real archives are full of tags that break the standard; what matters of it ends in a Rejected, not on the terminal.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -48,6 +49,8 @@ DECODERS: dict[str, str] = {
     uid.RLELossless: "pydicom",
 }
 GDCMS = {syntax for syntax, decoder in DECODERS.items() if decoder == "gdcm"}
+# Those that can give a smaller picture for less than the whole one costs.
+SCALING = {uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000}
 NATIVE = {
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -77,6 +80,7 @@ class DicomFile:
         except Exception as error:
             # No word of the error: it may quote a patient's name.
             raise Rejected(Reason.DAMAGED, "The DICOM data set cannot be read.") from error
+        self.complete = False
         self.syntax = self._transfer_syntax()
         self._read_pixel_module()
         self.facts = tags.facts(
@@ -90,6 +94,11 @@ class DicomFile:
 
     def check_complete(self) -> None:
         """Raise Rejected where the pixels are cut short, without decoding them."""
+        if not self.complete:
+            self._check_pixels()
+            self.complete = True
+
+    def _check_pixels(self) -> None:
         pixels = self._pixel_bytes()
         if self.syntax in NATIVE:
             bits = self.rows * self.columns * self.samples * self.allocated * self.count
@@ -101,11 +110,9 @@ class DicomFile:
             return
         found = 0
         try:
-            for frame in generate_frames(pixels, number_of_frames=self.count, extended_offsets=self._offsets()):
+            for frame in self._streams():
                 if self.syntax != uid.RLELossless:
                     codestream.check(frame, self.rows, self.columns)
-                if DECODERS[self.syntax] == "pillow":
-                    jpegs.check(frame)
                 found += 1
         except Rejected:
             raise
@@ -115,7 +122,8 @@ class DicomFile:
             raise Rejected(Reason.DAMAGED, f"{found} of {self.count} frames are there.")
 
     def frames(self, max_side: int | None = None) -> Iterator[Frame]:
-        """The frames in order, one in memory at a time; `max_side` changes nothing here."""
+        """The frames in order, one in memory at a time. With `max_side` they may come out smaller, but with no side
+        under that number, where that shows the same picture."""
         self.check_complete()
         if self.photometric not in GREY and self.photometric != "PALETTE COLOR" and self.samples != 3:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, f"Photometric interpretation {self.photometric}.")
@@ -123,13 +131,9 @@ class DicomFile:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, f"{self.bits} bits in {self.allocated}.")
         try:
             show = rendering(self.dataset, self.bits, self.photometric)
-            pixels = iter_pixels(self.dataset, raw=False, decoding_plugin=DECODERS.get(self.syntax, ""))
-            for index in range(self.count):
-                with complaints.heeded() if self.syntax in GDCMS else nullcontext():
-                    array = next(pixels, None)
-                if array is None:
-                    break
-                yield self._frame(index, array, show)
+            most = max_side if self.photometric in GREY and self.samples == 1 and show.linear() else None
+            for index, array in enumerate(self._arrays(most)):
+                yield self._frame(index, array, show, most)
         except (Rejected, GeneratorExit):
             raise
         except NotImplementedError as error:
@@ -139,8 +143,54 @@ class DicomFile:
         except Exception as error:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
 
-    def _frame(self, index: int, array: Any, show: Any) -> Frame:
-        if array.shape[:2] != (self.rows, self.columns):
+    def _arrays(self, most: int | None) -> Iterator[Any]:
+        """The samples of each frame: decoded to no side under `most` where its decoder can do that, else whole."""
+        decoder = DECODERS.get(self.syntax, "")
+        if self.syntax in SCALING and most:
+            for index, stream in zip(range(self.count), self._streams(), strict=False):
+                small = self._scaled(stream, most)
+                if small is None:
+                    yield self._whole_frame(index, stream, decoder)
+                else:
+                    yield small
+            return
+        if decoder == "pillow":
+            for index, stream in zip(range(self.count), self._streams(), strict=False):
+                yield self._whole_frame(index, stream, decoder)
+            return
+        pixels = iter_pixels(self.dataset, raw=False, decoding_plugin=decoder)
+        for _ in range(self.count):
+            with complaints.heeded() if self.syntax in GDCMS else nullcontext():
+                array = next(pixels, None)
+            if array is None:
+                return
+            yield array
+
+    def _whole_frame(self, index: int, stream: bytes, decoder: str) -> Any:
+        if decoder == "pillow":
+            jpegs.check(stream)
+        return pixel_array(self.dataset, index=index, raw=False, decoding_plugin=decoder)
+
+    def _scaled(self, stream: bytes, most: int) -> Any:
+        """A smaller picture's samples, of the kind that the whole one's are; None where only the whole one is sure."""
+        signed = tags.number(self.dataset, "PixelRepresentation") == 1
+        if self.syntax == uid.JPEGBaseline8Bit:
+            plain = codestream.is_grey_jpeg(stream) and self.allocated == self.bits == 8 and not signed
+            return jpegs.decode(stream, "L", (most, most)) if plain else None
+        head = jpeg2000.read_header(stream)
+        if head is None or (head.components, head.bits, head.signed) != (1, self.bits, signed):
+            return None
+        small = jpeg2000.reduced(stream, most)
+        if small is None:
+            return None
+        # Pillow moves samples up until they fill their bytes, and signed ones until none is negative.
+        wide = small.astype(np.int32) >> (8 * (1 + (self.bits > 8)) - self.bits)
+        kind = np.dtype(f"{'i' if signed else 'u'}{1 + (self.bits > 8)}")
+        return (wide - (signed << (self.bits - 1))).astype(kind)
+
+    def _frame(self, index: int, array: Any, show: Rendering, most: int | None) -> Frame:
+        scaled = most and self.syntax in SCALING and min(array.shape[:2]) >= min(most, self.rows, self.columns)
+        if array.shape[:2] != (self.rows, self.columns) and not scaled:
             raise Rejected(Reason.DAMAGED, "The decoded pixels are not of the size that the tags declare.")
         if self.photometric == "PALETTE COLOR":
             array = apply_color_lut(array, self.dataset)
@@ -151,7 +201,12 @@ class DicomFile:
             return Frame(index, self.count, self.facts, grey, IDENTITY, colour.coloured_share(array))
         if array.dtype.itemsize > 2:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "Pixels of more than 16 bits.")
-        return Frame(index, self.count, self.facts, array, show.tones(array))
+        small = shrunk(array, most) if most else array
+        return Frame(index, self.count, self.facts, small, show.tones(small, array))
+
+    def _streams(self) -> Iterator[bytes]:
+        """The compressed frames."""
+        return generate_frames(self._pixel_bytes(), number_of_frames=self.count, extended_offsets=self._offsets())
 
     def _transfer_syntax(self) -> uid.UID:
         meta = getattr(self.dataset, "file_meta", None)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxrscreen.imaging import codestream, colour, jpegs, tones
+from cxrscreen.imaging import codestream, colour, jpeg2000, jpegs, tones
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
@@ -44,6 +44,7 @@ class PictureFile:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.complete = False
         try:
             self.image = Image.open(BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
@@ -71,13 +72,15 @@ class PictureFile:
 
     def check_complete(self) -> None:
         """Raise Rejected where damage shows without decoding."""
-        if self.kind == "png":
+        if self.kind == "png" and not self.complete:
             _check_png(self.data)
-        elif self.kind == "jpeg":
+        elif self.kind == "jpeg" and not self.complete:
             codestream.check_jpeg(self.data)
+        self.complete = True
 
     def frames(self, max_side: int | None = None) -> Iterator[Frame]:
-        """The pages in order. With `max_side` a JPEG may come out smaller, but with no side under that number."""
+        """The pages in order. With `max_side` a JPEG, or one of 2000, may come out smaller, but with no side under that
+        number."""
         self.check_complete()
         try:
             for index in range(self.count):
@@ -87,7 +90,7 @@ class PictureFile:
                 facts = self._facts()  # before a draft changes the size
                 if max_side and self.kind == "jpeg":
                     self.image.draft(None, (max_side, max_side))
-                yield self._frame(index, facts)
+                yield self._frame(index, facts, max_side)
         except (Rejected, GeneratorExit):
             raise
         except Image.DecompressionBombError as error:
@@ -97,8 +100,8 @@ class PictureFile:
         except Exception as error:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
 
-    def _frame(self, index: int, facts: Facts) -> Frame:
-        image = self._decoded()
+    def _frame(self, index: int, facts: Facts, max_side: int | None) -> Frame:
+        image = self._decoded(max_side)
         if (turn := _TURNS.get(self._orientation())) is not None:
             image = image.transpose(turn)
         if image.mode in _WIDE:
@@ -131,7 +134,9 @@ class PictureFile:
         except Exception:
             return 1  # a broken EXIF block says nothing about the pixels
 
-    def _decoded(self) -> Image.Image:
+    def _decoded(self, max_side: int | None) -> Image.Image:
+        if self.kind == "jp2" and max_side and (small := jpeg2000.reduced(self.data, max_side)) is not None:
+            return Image.fromarray(small)
         if self.kind == "jpeg":
             samples = jpegs.decode(self.data, self.image.mode, self.image.size)
             if samples is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ Values = NDArray[np.float64]
 TAIL = 0.005
 # A window under which the picture keeps fewer greys than this was left beside pixels it does not belong to.
 LEAST_GREYS = 16
+# A window that spans fewer codes makes more than one grey of a code's rounding.
+GENTLE = 255
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,23 @@ class Rendering:
     windows: Sequence[Window] = ()
     padding: int | None = None
 
-    def tones(self, stored: Stored) -> Grey:
-        """The grey of each code a sample of `stored` can have; inverted last, as PS3.3 C.7.6.3.1.2 puts it."""
+    def linear(self) -> bool:
+        """Whether the mean of samples has, but for rounding, the mean of their greys."""
+        gentle = (
+            window.function != "SIGMOID" and window.width >= GENTLE * abs(self.slope) for window in self.windows[:1]
+        )
+        return self.modality is None and self.voi is None and self.padding is None and self.bits >= 8 and all(gentle)
+
+    def tones(self, stored: Stored, whole: Stored | None = None) -> Grey:
+        """The grey of each code a sample of `stored` can have; inverted last, as PS3.3 C.7.6.3.1.2 puts it.
+
+        Where `stored` is a smaller picture of `whole`, only that one's extremes are the true ones.
+        """
         counts = histogram(stored, self.padding)
         values = self._values(stored.dtype)
         greys = next((grey for grey in self._proposals(values) if _greys_kept(grey, counts) >= LEAST_GREYS), None)
         if greys is None:
-            greys = self._unwindowed(values, counts)
+            greys = self._unwindowed(values, counts if whole is None else histogram(whole, self.padding))
         return 255 - greys if self.inverted else greys
 
     def _values(self, dtype: np.dtype[np.generic]) -> Values:
@@ -117,8 +130,8 @@ def stretch(values: Values, low: float, high: float) -> Grey:
 
 def percentiles(values: Values, counts: NDArray[np.int64]) -> tuple[float, float]:
     """The values between which all but the two tails of a histogram lie; its ends where that leaves one value only."""
-    order = np.argsort(values, kind="stable")
-    order = order[counts[order] > 0]
+    seen = np.flatnonzero(counts)
+    order = seen[np.argsort(values[seen], kind="stable")]
     if not len(order):
         return 0.0, 0.0
     share = np.cumsum(counts[order]) / counts.sum()
@@ -136,6 +149,26 @@ def of_picture(stored: Stored) -> Grey:
         return codes.astype(np.uint8)
     values = codes.astype(np.float64)
     return stretch(values, *percentiles(values, histogram(stored)))
+
+
+def shrunk(stored: Stored, most: int) -> Stored:
+    """The samples averaged over squares, as large as leave no side under `most`; at the far edges the last one counts
+    for those that a square lacks."""
+    side = min(stored.shape) // most
+    if side < 2:
+        return stored
+    rows, columns = (-(-length // side) for length in stored.shape)
+    lacking = (rows * side - stored.shape[0], columns * side - stored.shape[1])
+    padded: NDArray[Any] = np.pad(stored, ((0, lacking[0]), (0, lacking[1])), mode="edge") if any(lacking) else stored
+    lines = padded.reshape(rows, side, -1)
+    wide = lines[:, 0].astype(np.int32)
+    for place in range(1, side):  # whole lines at a time; numpy's own sum goes square by square
+        wide += lines[:, place]
+    total = wide[:, ::side].copy()
+    for place in range(1, side):
+        total += wide[:, place::side]
+    mean: Stored = ((total + side * side // 2) // (side * side)).astype(stored.dtype)
+    return mean
 
 
 def histogram(stored: Stored, padding: int | None = None) -> NDArray[np.int64]:
