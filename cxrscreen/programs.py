@@ -39,7 +39,7 @@ def command(role: str, settings: Settings, bind: str) -> list[str]:
             "worker",
             *common,
             "--queues",
-            "screen,control",
+            "screen,control,heat",
             "--hostname",
             "screen@%h",
             "--pool",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, blind, db, registry
@@ -159,6 +159,12 @@ def result(session: Session, image_id: int, model_version_id: int) -> Result | N
     return session.scalar(
         select(Result).where(Result.image_id == image_id, Result.model_version_id == model_version_id)
     )
+
+
+def keep_heat(session: Session, result_id: int, made: bytes | None) -> None:
+    """Keep a map that was made later, or an empty one where the model makes none; one that is there stays."""
+    missing = and_(Result.id == result_id, Result.heat.is_(None))
+    session.execute(update(Result).where(missing).values(heat=made or b""))
 
 
 def answers(session: Session, study_id: int) -> list[tuple[StudyResult, ModelVersion]]:

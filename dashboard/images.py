@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, abort, jsonify, request
+from flask_babel import gettext
 from PIL import Image as Pillow
 
-from cxrscreen import blobs, db, imaging, registry, sources, studies
+from cxrscreen import blobs, db, imaging, queue, registry, sources, studies, workers
 from cxrscreen.imaging import Frame
 from cxrscreen.imaging.reasons import Rejected
-from cxrscreen.tables import Image
+from cxrscreen.tables import Image, Result
 from dashboard import forms, heat
 
 blueprint = Blueprint("images", __name__, url_prefix="/images")
 
+# A page waits this long for a map; a worker turns to it between two batches.
+WAIT_SECONDS = 60
 MISSING = "The original file is missing, or is no longer the one that was screened."
 
 
@@ -50,14 +53,8 @@ def thumb(image_id: int) -> Response:
 @blueprint.get("/<id:image_id>/heat.png")
 def heat_map(image_id: int) -> Response:
     """Where the score came from, to be laid over the picture: transparent where nothing spoke for it."""
-    with db.read() as session:
-        image = studies.image(session, image_id)
-        version = forms.query_whole("model")
-        if version is None:
-            active = registry.active(session)
-            version = active.id if active else -1
-        result = studies.result(session, image_id, version)
-    if result is None or result.heat is None:
+    image, result = _asked(image_id)
+    if result is None or not result.heat:
         abort(404, "There is no heat map of this image under this model version.")
     tag = hashlib.sha256(result.heat).hexdigest()[:32]
     if known := not_modified(tag):
@@ -67,6 +64,36 @@ def heat_map(image_id: int) -> Response:
     except ValueError:
         abort(404, "The stored heat map is damaged.")
     return _picture(_saved(drawn, "PNG"), "image/png", tag)
+
+
+@blueprint.get("/<id:image_id>/heat.json")
+def heat_state(image_id: int) -> Response:
+    """Whether the map is there, will be, or cannot be: an open page asks until it knows."""
+    _, result = _asked(image_id)
+    return jsonify(state="none" if result is None or result.heat == b"" else "made" if result.heat else "waiting")
+
+
+@blueprint.post("/<id:image_id>/heat")
+def make_heat(image_id: int) -> tuple[Response, int]:
+    """Have a worker make the map of a result that came from features; 503 with a sentence where none is there to."""
+    _, result = _asked(image_id)
+    if result is not None and result.heat is None:
+        with db.read() as session:
+            alive = workers.alive(session, "screen")
+        if not alive or not queue.submit(queue.HEAT, result.id, expires=WAIT_SECONDS):
+            return jsonify(error=gettext("No screening worker answers, so the heat map cannot be made now.")), 503
+    return jsonify(seconds=WAIT_SECONDS), 202
+
+
+def _asked(image_id: int) -> tuple[Image, Result | None]:
+    """The image and its result of the version that the address names, or of the one in use."""
+    with db.read() as session:
+        image = studies.image(session, image_id)
+        version = forms.query_whole("model")
+        if version is None:
+            active = registry.active(session)
+            version = active.id if active else -1
+        return image, studies.result(session, image_id, version)
 
 
 def opened(image: Image) -> Frame:

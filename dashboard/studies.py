@@ -9,7 +9,7 @@ from flask import Blueprint, render_template, url_for
 from flask_babel import gettext
 from sqlalchemy.orm import Session
 
-from cxrscreen import db, entries, readings, registry, studies
+from cxrscreen import alike, db, entries, readings, registry, studies
 from cxrscreen.findings import FINDINGS, TITLES
 from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study
 from dashboard import acts, filters, forms, identity, shell, verdicts
@@ -41,6 +41,13 @@ class Pane:
     result: Result | None
     there: bool
     kind: str
+
+    @property
+    def heat(self) -> str:
+        """ "made"; "waiting" for somebody to ask for it, as of answers from features; or "" where there is none."""
+        if self.result is None or self.result.heat == b"":
+            return ""
+        return "made" if self.result.heat else "waiting"
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def show(study_id: int) -> str:
             prior = replace(prior, result=None)
         begun = readings.taken_back(session, study_id, me.row)
         undoable = acts.last(session)
+        cases = alike.confirmed(session, study_id, result) if result and not hidden else []
     following_image = _chosen(following, None)[0]
     if hidden:
         pictures, result = [(picture, None) for picture, _ in pictures], None
@@ -103,6 +111,7 @@ def show(study_id: int) -> str:
         positive=record.get("positive"),
         version=version,
         answers=answers,
+        alike=cases,
         reviews=given,
         current=next((review for review, _ in given if review.superseded_at is None), None),
         findings=FINDINGS,

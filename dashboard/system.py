@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from datetime import timedelta
 
 from flask import Blueprint, Response, jsonify, render_template
 from flask_babel import gettext
@@ -14,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from cxrscreen import batches, blobs, db, drift, nights, queue
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import User, Worker
+from cxrscreen.workers import QUIET
 
 blueprint = Blueprint("system", __name__)
 
-QUIET = timedelta(seconds=60)  # a heartbeat this old is a worker that may be gone
 NIGHTS = 7
 
 log = logging.getLogger(__name__)

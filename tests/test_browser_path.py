@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dashboard_fixtures import Site
 from playwright.sync_api import Page, expect, sync_playwright
-from sqlalchemy import select
+from sqlalchemy import select, update
 from test_dashboard_security import full
 
 from cxrscreen import db, local, users
@@ -104,6 +104,18 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     assert rows.count() == 1
     page.goto(f"/studies/{study}")
     expect(page.locator("#reviews .comment")).to_have_text("both bases <script>alert(1)</script>")
+
+    # As of an answer from features: no map is stored, and a worker makes it when the page asks.
+    with db.write() as session:
+        session.execute(update(Result).values(heat=None))
+    page.goto(f"/studies/{study}")
+    expect(page.locator("#pane-case")).to_have_attribute("data-state", "shown")
+    page.keyboard.press("o")
+    expect(page.locator("#heat")).to_be_visible()
+    expect(page.locator("#pane-case .making")).to_be_empty()
+    with db.read() as session:
+        assert session.scalars(select(Result.heat).where(Result.heat.is_not(None))).one()
+
     page.goto("/models")
     expect(page.locator("body")).to_contain_text("PHANTOM")
 

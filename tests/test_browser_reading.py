@@ -127,6 +127,18 @@ def test_an_original_that_cannot_be_shown_is_said_on_the_stage(site: Site, opene
         assert page.locator("#pane-case img.flat").get_attribute("src").endswith("/thumb.jpg")  # type: ignore[union-attr]
 
 
+def test_without_a_worker_a_map_that_is_not_stored_is_said_not_to_come(site: Site, opened: Opener) -> None:
+    study = study_of(files()["eight.jpg"], "a.jpg", site)
+    with opened(f"/studies/{study}", expecting="503") as page:
+        page.wait_for_selector(SHOWN)
+        page.keyboard.press("o")
+        expect(page.locator("#pane-case .making")).to_have_text(
+            "No screening worker answers, so the heat map cannot be made now."
+        )
+        expect(page.locator("#tool-heat")).to_have_attribute("aria-pressed", "false")
+        expect(page.locator("#heat")).to_be_hidden()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_pans_with_a_finger_and_scrolls_past(site: Site, opened: Opener, theme: str) -> None:
     study = study_of(files()["eight.jpg"], "a.jpg", site)

@@ -11,8 +11,8 @@ import seed
 from dashboard_fixtures import Browser, Site, ramp, stored_image
 from PIL import Image as Pillow
 
-from cxrscreen import blobs, db, imaging
-from cxrscreen.tables import Result
+from cxrscreen import blobs, db, imaging, queue
+from cxrscreen.tables import Result, Worker
 from dashboard import heat
 
 
@@ -118,6 +118,31 @@ def test_no_heat_map_is_no_error_of_ours(site: Site) -> None:
     browser = site.browser("operator")
     for query in ("", "?model=999"):
         assert browser.get(f"/images/{image_id}/heat.png{query}").status_code == 404
+
+
+def test_a_map_of_an_answer_from_features_is_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, int]] = []
+    monkeypatch.setattr(queue, "submit", lambda task, number, **_: sent.append((task, number)) is None)
+    with db.write() as session:
+        image = stored_image(session, ramp())
+        result = Result(image_id=image.id, model_version_id=site.model_id, **seed.result(0.9))
+        session.add(result)
+        session.flush()
+        number, ask, state = result.id, f"/images/{image.id}/heat", f"/images/{image.id}/heat.json"
+    browser = site.browser("reader")
+    assert browser.get(state).json == {"state": "waiting"}
+    refused = browser.post(ask)
+    assert refused.status_code == 503 and not sent
+    assert refused.json == {"error": "No screening worker answers, so the heat map cannot be made now."}
+    with db.write() as session:
+        session.add(Worker(name="screen@ward", role="screen", pid=4))
+    assert browser.post(ask).status_code == 202 and sent == [(queue.HEAT, number)]
+    for made, told in ((b"", "none"), (bytes((1, 1, 200)), "made")):
+        with db.write() as session:
+            session.get_one(Result, number).heat = made
+        assert browser.get(state).json == {"state": told}
+        assert browser.post(ask).status_code == 202 and len(sent) == 1, "nothing is made twice"
+    assert browser.get(f"{state}?model=999").json == {"state": "none"}
 
 
 @pytest.mark.parametrize("stored", [b"", b"\x02\x02\x00", b"\x00\x00", b"\x01\x01", b"\x02\x01\x00\x00\x00"])

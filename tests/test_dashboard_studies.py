@@ -51,8 +51,12 @@ def test_the_page_shows_why(site: Site) -> None:
 
 def test_without_a_heat_map_its_button_is_off(site: Site) -> None:
     with db.write() as session:
-        study_id = scored(session, "case", [0.9], site.model_id).id
-    assert re.search(r'id="tool-heat"[^>]*disabled', site.browser("reader").page(f"/studies/{study_id}"))
+        study_id = scored(session, "case", [0.9], site.model_id, heat=b"").id
+        asked = scored(session, "of features", [0.9], site.model_id).id
+    browser = site.browser("reader")
+    assert re.search(r'id="tool-heat"[^>]*disabled', browser.page(f"/studies/{study_id}"))
+    page = browser.page(f"/studies/{asked}")
+    assert not re.search(r'id="tool-heat"[^>]*disabled', page) and "data-make=" in page
 
 
 def test_a_verdict_is_kept_and_leads_to_the_next_open_case(site: Site) -> None:

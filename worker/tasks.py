@@ -22,6 +22,13 @@ def screen_batch(_batch_id: int) -> None:
     screen.run()
 
 
+@app.task(name=queue.HEAT)
+def draw_heat(result_id: int) -> None:
+    from worker import heat
+
+    heat.run(result_id)
+
+
 @app.task(name=queue.SWEEP)
 def sweep_up() -> None:
     sweep.run()

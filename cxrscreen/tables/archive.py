@@ -89,7 +89,8 @@ class Result(Base):
     probabilities: Mapped[dict[str, Any]]  # subclass -> probability; a class is the sum of its own
     distance: Mapped[float | None]  # to the nearest training subclass
     preprocessing: Mapped[str] = mapped_column(String(40))
-    heat: Mapped[bytes | None]  # class activation map: height and width as bytes, then one byte a cell
+    # Class activation map: height and width as bytes, then one byte a cell; none: not made yet, empty: there is none.
+    heat: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -59,7 +59,7 @@ function onPixels() {
 }
 
 // The page of another address, its parts laid into this one: the comment that is being written stays, nothing jumps.
-const PARTS = ["why", "image-facts", "strip", "others"];
+const PARTS = ["why", "alike", "image-facts", "strip", "others"];
 let latest = 0;
 
 async function goInPlace(href) {

@@ -4,6 +4,7 @@ import { GlPainter } from "./viewer_gl.js";
 import { ImagePainter, loadedImage } from "./viewer_img.js";
 import { fetchPixels, sampleAt } from "./viewer_pixels.js";
 import { local } from "./format.js";
+import { makeHeat } from "./viewer_heat.js";
 import { gettext } from "./words.js";
 
 export class Pane {
@@ -196,13 +197,33 @@ export class Pane {
   paintHeat({ a, b, c, d, e, f }) {
     const { heat, shared } = this;
     if (!heat) return;
-    if (shared.heat && heat.getAttribute("src") !== heat.dataset.src) heat.src = heat.dataset.src;
-    heat.hidden = !shared.heat;
+    if (shared.heat && heat.dataset.make) this.askHeat();
+    else if (shared.heat && heat.getAttribute("src") !== heat.dataset.src) heat.src = heat.dataset.src;
+    heat.hidden = !shared.heat || Boolean(heat.dataset.make);
     const { width, height } = this.painter.size;
     heat.style.width = `${width}px`;
     heat.style.height = `${height}px`;
     heat.style.opacity = String(shared.opacity);
     heat.style.transform = `matrix(${a}, ${b}, ${c}, ${d}, ${e}, ${f})`;
+  }
+
+  // An answer from features has no map: a worker makes it when it is first asked for.
+  async askHeat() {
+    if (this.asking) return;
+    this.asking = true;
+    const { heat, root } = this;
+    const said = root.querySelector(".making");
+    said.textContent = gettext("The heat map is being made…");
+    const made = await makeHeat(heat.dataset.make, heat.dataset.state, () => root.isConnected);
+    this.asking = false;
+    said.textContent = made.said;
+    if (made.state === "made") delete heat.dataset.make;
+    else if (made.state === "none") {
+      heat.remove();
+      this.heat = null;
+    } else this.shared.heat = false;
+    this.draw();
+    this.changed();
   }
 
   tell() {
