@@ -60,8 +60,14 @@ def release(session: Session, job_id: int, worker: str) -> None:
     session.execute(update(Job).where(Job.id == job_id, Job.worker == worker).values(lease_until=None, worker=None))
 
 
-def close_listing(session: Session, job_id: int, worker: str, error: str | None = None) -> None:
-    """Every entry of the sources is a row now. With an error nothing could be read: the job failed.
+def close_listing(
+    session: Session,
+    job_id: int,
+    worker: str,
+    error: str | None = None,
+    reason: Reason = Reason.ORIGINAL_MISSING,
+) -> None:
+    """Every entry of the sources is a row now. With an error they cannot be read (on): the job failed.
 
     What was found once, never read, and is not in its source any more, has failed: nothing waits for ever.
     """
@@ -73,7 +79,7 @@ def close_listing(session: Session, job_id: int, worker: str, error: str | None 
         unread = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
         if not error:
             unread.append(Entry.image_id.is_(None))
-        jobs.fail_entries(session, unread, Reason.ORIGINAL_MISSING, error or GONE, moment)
+        jobs.fail_entries(session, unread, reason, error or GONE, moment)
     jobs.settle(session, job_id)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,15 +12,16 @@ from pathlib import Path
 import pytest
 from PIL import Image as Picture
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 from stack_fixtures import register
 
 from cxrscreen import blobs, db, jobs
 from cxrscreen.imaging import phantoms
-from cxrscreen.imaging.reasons import Reason
+from cxrscreen.imaging.reasons import Reason, sentence
 from cxrscreen.settings import Settings
 from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
-from worker import ingest, intake, screen
-from worker.leaves import Leaf
+from worker import accepted, ingest, intake, screen
+from worker.leaves import Leaf, Place
 
 
 @pytest.fixture
@@ -152,6 +154,65 @@ def test_an_ingest_that_died_goes_on_where_it_was(
     with db.read() as session:
         assert jobs.account(session, job_id) == jobs.Account(scored=12)
         assert session.scalar(select(func.count()).select_from(Image)) == 12
+
+
+def test_a_name_that_is_no_text_is_taken_in_by_copy(model: int, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.png").write_bytes(png(1))
+    Path(os.fsdecode(os.fsencode(tmp_path / "f") + b"/\xff\xfe.png")).write_bytes(png(2))
+    job_id = job_over(tmp_path / "f", model)
+    ingest.run(job_id)
+    screen_all()
+    assert entries_of(job_id) == dict.fromkeys(["f/a.png", r"f/\xff\xfe.png"], EntryStatus.SCORED)
+    with db.read() as session:
+        paths = {image.name: image.path for image in session.scalars(select(Image))}
+        kept = session.scalar(select(Image.sha256).where(Image.path.is_(None)))
+    assert paths == {"f/a.png": str(tmp_path / "f" / "a.png"), r"f/\xff\xfe.png": None}
+    assert kept and blobs.store().get("originals", kept) == png(2)
+
+
+def test_a_file_whose_rows_cannot_be_written_fails_alone(
+    model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").mkdir()
+    for n in range(5):
+        (tmp_path / "f" / f"{n}.png").write_bytes(png(n))
+    job_id = job_over(tmp_path / "f", model)
+    accept = accepted.accept
+
+    def stumbles(session: Session, place: Place, taken: list[tuple[Leaf, Entry]]) -> list[int]:
+        if any(row.name == "f/3.png" for _, row in taken):
+            raise ValueError("nobody foresaw this")
+        return accept(session, place, taken)
+
+    monkeypatch.setattr(accepted, "accept", stumbles)
+    ingest.run(job_id)
+    screen_all()
+    assert [name for name, status in entries_of(job_id).items() if status != EntryStatus.SCORED] == ["f/3.png"]
+    with db.read() as session:
+        assert jobs.account(session, job_id) == jobs.Account(scored=4, failed=1, reasons={Reason.INTERNAL: 1})
+
+
+def test_an_ingest_that_stumbles_again_and_again_fails_with_its_reason(
+    model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = job_over(tmp_path, model)
+    with db.write() as session:
+        session.add(Entry(job_id=job_id, name="f/1.png", attempts=0))
+
+    def stumbles(*_: object) -> None:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(ingest, "_open_source", stumbles)
+    monkeypatch.setattr(ingest, "PAUSE_SECONDS", 0)
+    for _ in range(ingest.TRIES):
+        with db.read() as session:
+            assert jobs.get(session, job_id).state in (JobState.WAITING, JobState.RUNNING)
+        ingest.run(job_id)
+    with db.read() as session:
+        job = jobs.get(session, job_id)
+        assert (job.state, job.error) == (JobState.FAILED, sentence(Reason.INTERNAL))
+        assert jobs.account(session, job_id) == jobs.Account(failed=1, reasons={Reason.INTERNAL: 1})
 
 
 def test_a_lost_upload_fails_the_job_with_its_reason(model: int) -> None:

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from cxrscreen import arrivals, blobs, db, entries, ingests, queue, sources
 from cxrscreen.arrivals import Arrivals
 from cxrscreen.errors import CxrscreenError
-from cxrscreen.imaging import Limits, Member
+from cxrscreen.imaging import Limits, Member, Reason
+from cxrscreen.imaging.reasons import sentence
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload
 from worker import intake, rescreen, room, runtime
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 # Two slices are in memory at a time.
 SLICE_BYTES = 32 << 20
 PAUSE_SECONDS = 5.0
+TRIES = 3  # without any progress, of what nobody foresaw
 # They wait for a disk or a service, not for a core; several waits for a disk's fsync are one to it.
 WRITERS = 16
 
@@ -51,7 +53,7 @@ def run(_job_id: int) -> None:
         with db.write() as session:
             return ingests.hold(session, job_id, me)
 
-    error = None
+    error, reason = None, Reason.ORIGINAL_MISSING
     try:
         with runtime.lease(renew):
             if job.kind in (JobKind.RESCREEN, JobKind.NIGHTLY) and not job.sources:
@@ -64,27 +66,32 @@ def run(_job_id: int) -> None:
         return
     except (UploadLost, CxrscreenError) as missing:
         error = str(missing)
-    except (OSError, SQLAlchemyError) as trouble:
+    except Exception as trouble:
         runtime.INGESTING.last_error = f"{type(trouble).__name__}: {trouble}"
-        if isinstance(trouble, SQLAlchemyError) and not db.is_away(trouble):
-            raise
-        # The store, the disk or the database, not the input: nothing is lost, the sweep brings the job back.
-        log.exception("Ingest of job %s waits: %s", job_id, trouble)
-        time.sleep(PAUSE_SECONDS)
-        _release(job_id, me)
-        return
+        log.exception("Ingest of job %s stops", job_id)
+        if _may_pass(trouble) or job.attempts < TRIES:
+            # Nothing is lost, the sweep brings the job back.
+            time.sleep(PAUSE_SECONDS)
+            _release(job_id, me)
+            return
+        error, reason = sentence(Reason.INTERNAL), Reason.INTERNAL
     finally:
         runtime.INGESTING.doing = "waiting for work"
 
     def close() -> None:
         with db.write() as session:
-            ingests.close_listing(session, job_id, me, error)
+            ingests.close_listing(session, job_id, me, error, reason)
 
     runtime.patiently(close)
 
 
 class UploadLost(Exception):
     """The store is there, and the upload is not in it any more."""
+
+
+def _may_pass(trouble: Exception) -> bool:
+    """It is of the store, the disk or the database, not of the input or of us."""
+    return isinstance(trouble, OSError) or (isinstance(trouble, SQLAlchemyError) and db.is_away(trouble))
 
 
 def _claim(me: str) -> Job | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future, wait
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from cxrscreen import blobs, db, entries, ingests, orphans, queue
 from cxrscreen.imaging import Member, Reason, Rejected
@@ -12,6 +14,8 @@ from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image
 from worker import accepted, runtime, stop, trial
 from worker.leaves import Leaf, Place, load
+
+log = logging.getLogger(__name__)
 
 # A source that goes away while it is read is waited for through so many claims.
 SOURCE_TRIES = 60
@@ -57,7 +61,7 @@ class Slice:
         """
         self._wait()
         self._expect_source([leaf.refused for leaf in self.leaves if leaf.refused])
-        made = self._commit(self.leaves) if self.leaves else []
+        made = self._settle(self.leaves) if self.leaves else []
         self.leaves = []
         for batch_id in made:
             queue.submit(queue.SCREEN, batch_id)
@@ -179,6 +183,23 @@ class Slice:
             self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
         leaf.data = None
 
+    def _settle(self, leaves: list[Leaf]) -> list[int]:
+        """`_commit`; where that stumbles over one of the files, that one fails alone and nothing waits for ever."""
+        try:
+            return self._commit(leaves)
+        except (stop.Stopped, OSError):
+            raise
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and db.is_away(error):
+                raise
+            if len(leaves) > 1:
+                return [batch_id for leaf in leaves for batch_id in self._settle([leaf])]
+            if _failed(leaves[0]):
+                raise
+            log.exception("Entry %s cannot be written", leaves[0].entry_id)
+            leaves[0].refused = Rejected(Reason.INTERNAL, f"{type(error).__name__} while its rows were written.")
+            return self._settle(leaves)
+
     def _commit(self, leaves: list[Leaf]) -> list[int]:
         with db.write() as session:
             if not ingests.hold(session, self.job.id, self.worker, progressed=True):
@@ -191,9 +212,7 @@ class Slice:
                 row.sha256 = leaf.sha256
                 if leaf.refused:
                     reason, detail = leaf.refused.reason, leaf.refused.detail
-                    # What ends the processes that read it is our fault: we should have refused it.
-                    ours = reason == Reason.QUARANTINED
-                    status = EntryStatus.FAILED if ours else EntryStatus.REJECTED
+                    status = EntryStatus.FAILED if _failed(leaf) else EntryStatus.REJECTED
                     entries.reject(session, row, reason, detail, status=status)
                 elif leaf.twin is not None:
                     row.status, row.duplicate_of = EntryStatus.DUPLICATE, leaf.twin
@@ -215,3 +234,8 @@ class Slice:
                 scored = accepted.scored_before(session, self.job.model_version_id, waiting)
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
+
+
+def _failed(leaf: Leaf) -> bool:
+    """Our fault, not the input's: what ends the processes that read it should have been refused."""
+    return leaf.refused is not None and leaf.refused.reason in (Reason.QUARANTINED, Reason.INTERNAL)

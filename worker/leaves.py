@@ -51,7 +51,16 @@ class Place:
         """Of a file that is referred to where it lies; None where its bytes are kept in the store."""
         if not self.referred:
             return None
-        return str(leaf.member.path) if leaf.member.path is not None else leaf.member.url
+        path = str(leaf.member.path) if leaf.member.path is not None else leaf.member.url
+        return path if path is not None and _is_text(path) else None
+
+
+def _is_text(path: str) -> bool:
+    """Whether a database takes it: a name may hold bytes that no text stands for."""
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def load(leaf: Leaf) -> None:
