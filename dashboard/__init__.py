@@ -22,6 +22,7 @@ from dashboard import (
     errors,
     exports,
     filters,
+    groups,
     identity,
     images,
     jobs,
@@ -45,7 +46,23 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, exports, images, jobs, models, operating, people),
+    *(
+        agreement,
+        audit,
+        auth,
+        bulk,
+        charts,
+        compare,
+        deletion,
+        drift,
+        exports,
+        groups,
+        images,
+        jobs,
+        models,
+        operating,
+        people,
+    ),
     languages,
     *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
 )

@@ -1,65 +1,46 @@
 """Uploads that resume: the tus protocol, version 1.0.0 (https://tus.io/protocols/resumable-upload).
 
 An upload without a group becomes a job with its last byte, so any tus client will do. Uploads that carry the same
-`group` in their metadata wait for `POST /uploads/groups/<group>` and become one job.
+`group` in their metadata wait for `POST /uploads/groups/<group>` (dashboard/groups.py) and become one job.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
 import hashlib
 import hmac
 import os
 import shutil
-from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, request, url_for
 from werkzeug.exceptions import NotFound as NoAddress
 from werkzeug.http import http_date
 
 from cxrscreen import audit, db, registry, resumable
-from cxrscreen.errors import Conflict, CxrscreenError, UsageError
+from cxrscreen.errors import Conflict, UsageError
 from cxrscreen.settings import get_settings
 from dashboard import identity, uploads
 from dashboard.errors import DiskFull
 from dashboard.receiving import pour
+from dashboard.tus_headers import (
+    CHECKSUMS,
+    Mangled,
+    NoRoom,
+    NotBytes,
+    OtherVersion,
+    TooLarge,
+    checksum,
+    count,
+    metadata,
+)
 
 blueprint = Blueprint("tus", __name__)
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
 BYTES = "application/offset+octet-stream"
-CHECKSUMS = {"sha1": "sha1", "sha256": "sha256"}
 LONGEST_NAME = 4000
 LONGEST_GROUP = 64
-
-
-class OtherVersion(CxrscreenError):
-    http_status = 412
-
-
-class NotBytes(CxrscreenError):
-    http_status = 415
-
-
-class TooLarge(CxrscreenError):
-    http_status = 413
-
-
-class NoRoom(CxrscreenError):
-    http_status = 507
-
-
-class Mangled(CxrscreenError):
-    """The bytes are not those that the client's checksum is of. tus gives this a status of its own."""
-
-    http_status = 460
-
-
-def most_bytes() -> int:
-    return int(get_settings().max_upload_gb * 1e9)
 
 
 @blueprint.before_request
@@ -82,7 +63,7 @@ def options(token: str = "") -> Response:
     told = {
         "Tus-Version": VERSION,
         "Tus-Extension": EXTENSIONS,
-        "Tus-Max-Size": str(most_bytes()),
+        "Tus-Max-Size": str(uploads.most_bytes()),
         "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
     }
     return Response(status=204, headers=told)
@@ -91,10 +72,10 @@ def options(token: str = "") -> Response:
 @blueprint.post("/uploads/tus")
 def create() -> Response:
     """Begin an upload, with its first bytes where they came along."""
-    size = _count("Upload-Length")
-    if size > most_bytes():
+    size = count("Upload-Length")
+    if size > uploads.most_bytes():
         raise TooLarge("The upload is larger than this server takes. An administrator sets its limit.")
-    told = _metadata()
+    told = metadata()
     name = (told.get("filename") or told.get("name") or "unnamed").replace("\0", "")[:LONGEST_NAME]
     group, modified = told.get("group", "")[:LONGEST_GROUP], told.get("modified", "")
     if size == 0 and not group:
@@ -133,7 +114,7 @@ def append(token: str) -> Response:
     found = _mine(token)
     if request.mimetype != BYTES:
         raise NotBytes(f"The body of this request has the type {BYTES}.")
-    offset = _count("Upload-Offset")
+    offset = count("Upload-Offset")
     with resumable.writing(found) as upload:
         if offset != upload.offset:
             raise Conflict(f"This upload stands at {upload.offset}, not at {offset}; ask for its offset first.")
@@ -167,45 +148,6 @@ def overridden(token: str) -> Response:
 PROTOCOL = {"tus.create", "tus.show", "tus.append", "tus.terminate", "tus.overridden"}
 
 
-@blueprint.get("/uploads/unfinished")
-def unfinished() -> Response:
-    """What this person began and no job has yet, for the page that goes on with it."""
-    return jsonify(
-        uploads=[
-            {
-                "url": url_for("tus.show", token=upload.id),
-                "name": upload.name,
-                "size": upload.size,
-                "offset": offset,
-                "modified": upload.modified,
-                "group": upload.group,
-                "expires": int(upload.expires),
-            }
-            for upload, offset in _with_offsets(resumable.unfinished(identity.signed_in().row.id))
-        ]
-    )
-
-
-@blueprint.post("/uploads/groups/<group>")
-def start(group: str) -> Response:
-    """Make one job of all the uploads of a group. Asked twice, it answers with the same job."""
-    me = identity.signed_in().row
-    with resumable.beginning(me.id, group):
-        job_id = uploads.job_of(me.id, group)
-        members = [upload for upload in resumable.unfinished(me.id) if upload.group == group]
-        if job_id is None:
-            lacking = sum(not upload.whole for upload in members)
-            if lacking:
-                raise Conflict(f"{lacking} of {len(members)} files are not here in full yet.")
-            if sum(upload.size for upload in members) > most_bytes():
-                raise TooLarge("These files together are larger than this server takes.")
-            job_id = uploads.begin([_taken(upload) for upload in members], group)
-        for upload in members:
-            resumable.drop(upload)
-    uploads.wake(job_id)
-    return jsonify(job=job_id, url=url_for("jobs.show", job_id=job_id))
-
-
 def _mine(token: str) -> resumable.Upload:
     return resumable.find(identity.signed_in().row.id, token)
 
@@ -218,7 +160,7 @@ def _append(upload: resumable.Upload) -> dict[str, str]:
     if room == 0:  # asked again, because the answer was lost; the store may have the file by now
         resumable.seal(upload)
         return {"Upload-Offset": str(upload.size)}
-    promised = _checksum()
+    promised = checksum()
     digest = hashlib.new(promised[0], usedforsecurity=False) if promised else None
     if promised:
         resumable.doubt(upload)
@@ -251,57 +193,10 @@ def _job_alone(upload: resumable.Upload) -> str:
     with resumable.beginning(upload.user_id, upload.id):
         job_id = uploads.job_of(upload.user_id, upload.id)
         if job_id is None:
-            job_id = uploads.begin([_taken(upload)], upload.id)
+            job_id = uploads.begin([uploads.taken(upload)], upload.id)
         resumable.mark_begun(resumable.seal(resumable.find(upload.user_id, upload.id)))
     uploads.wake(job_id)
     return url_for("jobs.show", job_id=job_id)
-
-
-def _taken(upload: resumable.Upload) -> uploads.Taken:
-    sealed = resumable.seal(upload)
-    return uploads.Taken(sealed.name, sealed.size, sealed.sha256, sealed.part)
-
-
-def _with_offsets(found: list[resumable.Upload]) -> list[tuple[resumable.Upload, int]]:
-    """One that ends while the list is made is left out."""
-    kept = []
-    for upload in found:
-        try:
-            kept.append((upload, upload.offset))
-        except CxrscreenError:
-            continue
-    return kept
-
-
-def _count(header: str) -> int:
-    value = request.headers.get(header, "")
-    if not value.isascii() or not value.isdigit() or len(value) > 15:
-        raise UsageError(f"The header {header} is missing or no number of bytes.")
-    return int(value)
-
-
-def _metadata() -> dict[str, str]:
-    """`key base64, key base64`: names as bytes of UTF-8, which some clients get wrong."""
-    told: dict[str, Any] = {}
-    for pair in request.headers.get("Upload-Metadata", "").split(","):
-        key, _, value = pair.strip().partition(" ")
-        try:
-            told[key] = base64.b64decode(value, validate=True).decode("utf-8", "replace")
-        except (binascii.Error, ValueError):
-            raise UsageError("The header Upload-Metadata cannot be read.") from None
-    return told
-
-
-def _checksum() -> tuple[str, bytes] | None:
-    """Name and digest of the checksum that the client announces, or None."""
-    value = request.headers.get("Upload-Checksum")
-    if value is None:
-        return None
-    name, _, encoded = value.strip().partition(" ")
-    try:
-        return CHECKSUMS[name], base64.b64decode(encoded, validate=True)
-    except (KeyError, binascii.Error):
-        raise UsageError(f"The checksum cannot be read; this server knows {' and '.join(CHECKSUMS)}.") from None
 
 
 def _free_bytes() -> int:

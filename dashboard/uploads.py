@@ -13,7 +13,7 @@ from flask import Blueprint, jsonify, redirect, render_template, request, url_fo
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from cxrscreen import blobs, db, jobs, orphans, queue, registry, sources
+from cxrscreen import blobs, db, jobs, orphans, queue, registry, resumable, sources
 from cxrscreen.errors import UsageError
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, Upload, now
@@ -35,6 +35,16 @@ class Taken:
     size: int  # bytes
     sha256: str
     path: Path
+
+
+def taken(upload: resumable.Upload) -> Taken:
+    sealed = resumable.seal(upload)
+    return Taken(sealed.name, sealed.size, sealed.sha256, sealed.part)
+
+
+def most_bytes() -> int:
+    """Of one upload."""
+    return int(get_settings().max_upload_gb * 1e9)
 
 
 @blueprint.get("/uploads")
