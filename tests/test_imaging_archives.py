@@ -352,6 +352,17 @@ def test_a_bomb_of_many_small_members_stops_by_its_sum(tmp_path: Path) -> None:
     assert list(capped.values())[-1] == Reason.BOMB and len(capped) == 3
 
 
+def test_a_bomb_within_an_archive_ends_itself_and_the_rest_goes_on(tmp_path: Path) -> None:
+    one = as_zip([("zeros", bytes(8 << 20))])
+    start, end = one.index(b"PK\x01\x02"), one.rindex(b"PK\x05\x06")
+    many = one[start:end] * 500  # records of one member
+    bomb = one[:start] + many + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 500, 500, len(many), start, 0)
+    outer = as_tar([("large", os.urandom(1 << 20)), ("bomb.zip", bomb), ("after", b"words")])
+    found = entries(tmp_path, outer)
+    assert found["x/after"] == b"words" and found["x/bomb.zip"] == Reason.BOMB
+    assert "x" not in found and len(found) < 20
+
+
 def test_too_many_members_stop(tmp_path: Path) -> None:
     data = as_zip([(f"{i}", b"+") for i in range(10)])
     found = entries(tmp_path, data, limits=Limits(max_entries=4))

@@ -32,7 +32,7 @@ _ARCHIVE_NAMES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may ask of us; `max_bytes` and `max_entries` count everything inside one file on disk."""
+    """What an archive may ask of us; `max_bytes` and `max_entries` count what is in archives within it too."""
 
     max_entry_bytes: int = 512 << 20
     max_entries: int = 5_000_000
@@ -94,18 +94,28 @@ class Member:
 
 @dataclass
 class Account:
-    """What the members of one file on disk came to so far."""
+    """What the members of an archive came to so far, those of archives within it included.
+
+    An archive within another has one of its own, so that a bomb ends itself before it has used up what the outer may
+    unpack to: the rest of the outer goes on.
+    """
 
     limits: Limits
     packed: int
+    outer: Account | None = None
     entries: int = 0
     bytes: int = 0
-    names: Distinct = field(default_factory=Distinct)
+    names: Distinct = field(default_factory=Distinct)  # one for all of a file on disk
+
+    def within(self, packed: int) -> Account:
+        return Account(self.limits, packed, self, names=self.names)
 
     def count(self) -> None:
         self.entries += 1
         if self.entries > self.limits.max_entries:
             raise Cut(Reason.ARCHIVE_TOO_MANY, f"More than {self.limits.max_entries:,} members.")
+        if self.outer:
+            self.outer.count()
 
     def add(self, size: int) -> None:
         self.bytes += size
@@ -113,6 +123,8 @@ class Account:
             raise Cut(Reason.BOMB, f"It unpacks to more than {self.limits.max_bytes:,} bytes.")
         if self.bytes > max(FREE_BYTES, self.limits.max_ratio * self.packed):
             raise Cut(Reason.BOMB, f"{self.packed:,} bytes unpack to more than {self.bytes:,}.")
+        if self.outer:
+            self.outer.add(size)
 
 
 def file_members(path: Path, name: str, limits: Limits) -> Iterator[Member]:
@@ -153,14 +165,13 @@ def open_plain(path: Path) -> IO[bytes]:
 
 def _members(stream: IO[bytes], name: str, account: Account, depth: int) -> Iterator[Member]:
     """The members of an archive; the archive itself, refused, where it cannot be read to its end or is empty."""
-    before = account.entries
     try:
         if depth > account.limits.max_depth:
             raise Cut(Reason.ARCHIVE_TOO_DEEP)
         for found in _contents(stream, name, account.limits):
             account.count()
             yield from _member(found, name, account, depth)
-        if account.entries == before:
+        if not account.entries:
             raise Cut(Reason.ARCHIVE_DAMAGED, "The archive has no files.")
     except Cut as cut:
         yield Member(name, refused=Rejected(cut.reason, cut.detail))
@@ -235,8 +246,9 @@ def _nested(pieces: Iterator[bytes], name: str, account: Account, depth: int) ->
         if depth < account.limits.max_depth:
             for piece in pieces:
                 spool.write(piece)
-            spool.seek(0)
-        yield from _members(spool, name, account, depth + 1)
+        packed = spool.tell()
+        spool.seek(0)
+        yield from _members(spool, name, account.within(packed), depth + 1)
 
 
 def _watched(found: Found, account: Account) -> Iterator[bytes]:
