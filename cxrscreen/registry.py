@@ -42,6 +42,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in record]
     if missing:
         raise BundleDamaged(f"{path} lacks {', '.join(missing)}.")
+    if not isinstance(record["weights"], dict) or not {"file", "sha256"} <= record["weights"].keys():
+        raise BundleDamaged(f"{path} does not say which file holds its weights.")
     weights = folder / Path(str(record["weights"]["file"])).name
     if not weights.is_file():
         raise BundleDamaged(f"{folder} has no {weights.name}.")

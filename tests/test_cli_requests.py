@@ -20,11 +20,11 @@ from PIL import Image as Picture
 from sqlalchemy import func, select, text
 from stack_fixtures import Done, register, run_cli
 
-from cxrscreen import db, local, programs
+from cxrscreen import db, local, programs, registry
 from cxrscreen.cli.common import SHIPPED
 from cxrscreen.imaging import phantoms
 from cxrscreen.settings import Settings, get_settings
-from cxrscreen.tables import Entry
+from cxrscreen.tables import Entry, Schedule, User
 
 pytestmark = pytest.mark.stack
 
@@ -191,6 +191,16 @@ def test_a_database_of_a_newer_version_is_left_alone(bare: Settings, cli_here: C
     for arguments in (("jobs",), ("db", "upgrade")):
         one_line(cli_here(*arguments), 2, "newer cxrscreen", "9999")
     assert cli_here("db", "check").returncode == 1
+
+
+def test_a_first_start_without_up(stacked: Settings, cli_here: Callable[..., Done]) -> None:
+    """As the compose file begins: the model in the box is active and people are not made up."""
+    for _ in range(2):
+        assert cli_here("db", "upgrade", "--first-start").returncode == 0
+    with db.read() as session:
+        assert registry.active(session) is not None
+        assert [schedule.name for schedule in session.scalars(select(Schedule))] == ["Nightly"]
+        assert session.scalar(select(func.count(User.id))) == 0
 
 
 def test_a_port_in_use_and_a_second_stack(bare: Settings, tmp_path: Path) -> None:

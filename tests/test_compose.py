@@ -42,7 +42,8 @@ def test_a_container_runs_what_the_embedded_stack_runs(name: str) -> None:
 def test_commands_name_what_exists() -> None:
     assert OURS["migrate"]["command"][:1] == ["cxrscreen"]
     group = cli.commands[OURS["migrate"]["command"][1]]
-    assert OURS["migrate"]["command"][2] in group.commands  # type: ignore[attr-defined]
+    command = group.commands[OURS["migrate"]["command"][2]]  # type: ignore[attr-defined]
+    assert set(OURS["migrate"]["command"][3:]) <= {name for option in command.params for name in option.opts}
     web = OURS["web"]["command"]
     assert (ROOT / web[web.index("-c") + 1]).is_file()
     queues = {part for s in OURS.values() if "--queues" in s["command"] for part in _after(s, "--queues").split(",")}

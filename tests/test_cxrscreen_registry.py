@@ -15,6 +15,7 @@ from cxrscreen.batches import Answer
 from cxrscreen.errors import BundleDamaged, Conflict, NoModel, NotFound
 from cxrscreen.settings import Settings
 from cxrscreen.tables import JobKind, ModelState, OperatingPoint
+from models import bundle
 
 
 def make_bundle(folder: Path, name: str = "m1", **changes: Any) -> Path:
@@ -47,6 +48,16 @@ def test_a_bundle_comes_back_as_it_went_in(database: Settings, tmp_path: Path) -
     assert version.state == ModelState.CANDIDATE and version.phantom
     fetched = registry.fetch(blobs.store(), version)
     assert {p.name: p.read_bytes() for p in fetched.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_the_registry_takes_what_the_classifier_reads() -> None:
+    assert set(registry.FORMATS) == set(bundle.READ)
+
+
+def test_a_record_that_names_no_weights(database: Settings, tmp_path: Path) -> None:
+    for number, weights in enumerate(("model.safetensors", {"file": "model.safetensors"})):
+        with pytest.raises(BundleDamaged, match="which file"):
+            register(make_bundle(tmp_path / str(number), weights=weights))
 
 
 def test_the_same_bundle_again_is_the_same_version(database: Settings, tmp_path: Path) -> None:

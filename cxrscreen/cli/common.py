@@ -10,11 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from cxrscreen import blobs, db, jobs, local, outlook, programs, registry, schema
-from cxrscreen.errors import NoModel, StackError, UsageError
+from cxrscreen.errors import BundleDamaged, NoModel, StackError, UsageError
 from cxrscreen.imaging import sentence
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import JobState, ModelVersion
@@ -66,6 +65,7 @@ def choose_model(session: Session, wanted: str | None = None) -> ModelVersion:
     empty registry the bundle that is shipped."""
     if wanted:
         if Path(wanted).is_dir():
+            check_bundle(Path(wanted))
             return registry.register(session, blobs.store(), Path(wanted))
         return registry.get(session, wanted)
     version = registry.active(session) or install_shipped(session)
@@ -74,6 +74,16 @@ def choose_model(session: Session, wanted: str | None = None) -> ModelVersion:
             return registry.need_active(session)
         raise NoModel("There is no model: train one (`cxrscreen train`) or name one with --model.")
     return version
+
+
+def check_bundle(folder: Path) -> None:
+    """Raise BundleDamaged unless the folder's network can be built and filled; what the workers would find out late."""
+    from models import bundle  # torch takes seconds to import
+
+    try:
+        bundle.load(folder)
+    except bundle.BundleError as error:
+        raise BundleDamaged(str(error)) from None
 
 
 def install_shipped(session: Session) -> ModelVersion | None:
@@ -160,8 +170,6 @@ def print_account(state: dict[str, object]) -> None:
         out.print(f"left out: {state['unchanged']} unchanged, {state['unsettled']} still written to")
     reasons = state["reasons"]
     assert isinstance(reasons, dict)
-    if reasons:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-            table.add_row(f"  {count}", reason, sentence(reason))
-        out.print(table)
+    wide = max((len(reason) for reason in reasons), default=0)
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+        out.print(f"{count:>6}  {reason:{wide}}  {sentence(reason)}", markup=False)

@@ -9,8 +9,9 @@ import click
 from rich.table import Table
 
 from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
-from cxrscreen.cli.common import open_database, out
-from cxrscreen.errors import BundleDamaged, UsageError
+from cxrscreen.cli import serve
+from cxrscreen.cli.common import check_bundle, open_database, out
+from cxrscreen.errors import UsageError
 from cxrscreen.tables import Role
 
 ROLES = click.Choice([role.value for role in Role])
@@ -66,12 +67,7 @@ def list_models(as_json: bool) -> None:
 @click.option("--activate", "now", is_flag=True, help="Make it the version that people see, too.")
 def register(folder: Path, name: str | None, now: bool) -> None:
     """Take a bundle folder into the store and the registry."""
-    from models import bundle  # torch takes seconds to import, and only this command of the group wants it
-
-    try:
-        bundle.load(folder)
-    except bundle.BundleError as error:
-        raise BundleDamaged(str(error)) from None
+    check_bundle(folder)
     open_database()
     with db.write() as session:
         version = registry.register(session, blobs.store(), folder, name=name)
@@ -167,9 +163,12 @@ def db_group() -> None:
 
 
 @db_group.command()
-def upgrade() -> None:
+@click.option("--first-start", is_flag=True, help="Give an empty one the model in the box and a nightly schedule, too.")
+def upgrade(first_start: bool) -> None:
     """Bring the schema to this version's."""
     schema.upgrade(db.get_engine())
+    if first_start:
+        serve.first_start(people=False)
     out.print(f"revision {schema.current(db.get_engine())}")
 
 

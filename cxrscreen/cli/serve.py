@@ -45,7 +45,7 @@ def up(port: int | None) -> None:
                 stack.stop()
 
 
-def first_start(*, shipped: bool = True) -> None:
+def first_start(*, shipped: bool = True, people: bool = True) -> None:
     """What an empty database gets: the shipped model, one nightly schedule, an administrator without a password."""
     settings = get_settings()
     with db.write() as session:
@@ -55,7 +55,7 @@ def first_start(*, shipped: bool = True) -> None:
             hour, _, minute = settings.nightly_at.partition(":")
             cron = f"{minute or 0} {hour} * * *"
             schedules.add(session, schedules.Wish("Nightly", cron, settings.timezone), "first start")
-        if session.scalar(select(User.id).limit(1)) is None:
+        if people and session.scalar(select(User.id).limit(1)) is None:
             users.add(session, "admin", Role.ADMIN)
 
 
