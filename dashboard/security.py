@@ -70,6 +70,8 @@ def install(app: Flask) -> None:
         # Pages name patients and show their pictures: no cache keeps them. Pictures say for themselves.
         if request.endpoint != "static":
             response.headers.setdefault("Cache-Control", "no-store")
+        if get_settings().secure_cookies:  # whoever sets it serves HTTPS only
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         return response
 
 

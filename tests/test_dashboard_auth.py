@@ -199,3 +199,4 @@ def test_cookies_are_for_this_site_and_out_of_reach_of_scripts(site: Site, confi
     browser = site.browser()
     secure = browser.client.get("/sign-in", base_url="https://localhost").headers["Set-Cookie"]
     assert "; Secure" in secure
+    assert browser.client.get("/sign-in").headers["Strict-Transport-Security"] == "max-age=31536000"
