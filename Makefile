@@ -65,8 +65,8 @@ bench: setup  ## images a second, side by side with the ways of others (about fo
 model: setup  ## train the bundle that is shipped: make model INDEX=.../index.csv
 	@test -n "$(INDEX)" || { echo "make model INDEX=path/to/index.csv"; exit 2; }
 	@$(BIN)/cxrscreen index $(INDEX) --adults --out var/model-index.csv
-	@$(BIN)/cxrscreen train var/model-index.csv --out var/model --epochs 16 --folds 3 --threads 1 --name cxr-open-3
-	@$(BIN)/python -m models.compact var/model models/bundles/cxr-open-3
+	@$(BIN)/cxrscreen train var/model-index.csv --out var/model --folds 5 --threads 1 --name cxr-open-4
+	@$(BIN)/python -m models.compact var/model models/bundles/cxr-open-4
 
 clean:  ## remove the environment and the caches, never the data
 	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -24,7 +24,7 @@ from models.data import read_index
 from models.loading import pictures
 
 Pixels = npt.NDArray[np.uint8]
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "bundles" / "cxr-open-3"
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "bundles" / "cxr-open-4"
 
 
 def greys(pixels: npt.NDArray[np.generic]) -> Pixels:
