@@ -28,7 +28,7 @@ def write_corpus(folder: Path, counts: dict[str, int], side: int = SIDE) -> dict
     makers: dict[str, tuple[str, Callable[[int], bytes]]] = {
         "jpeg": (".jpg", lambda n: _jpeg(_shifted(_eight(n, side), n))),
         "dicom": (".dcm", lambda n: dicom_bytes(_shifted(_twelve(n, side), n), n, 1, inverted=n % 2 == 1)),
-        "j2k": (".dcm", lambda n: _compressed(dicom_bytes(_shifted(_twelve(n, side), n), n, 2, inverted=n % 2 == 1))),
+        "j2k": (".dcm", lambda n: compressed(dicom_bytes(_shifted(_twelve(n, side), n), n, 2, inverted=n % 2 == 1))),
         "png": (".png", lambda n: picture_bytes(_shifted(_eight(n, side // 2), n), "PNG")),
     }
     drawn: dict[tuple[int, int, int], NDArray[np.uint8] | NDArray[np.uint16]] = {}
@@ -65,7 +65,8 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _compressed(plain: bytes) -> bytes:
+def compressed(plain: bytes) -> bytes:
+    """A DICOM file in lossless JPEG 2000."""
     dataset = pydicom.dcmread(BytesIO(plain))
     dataset.compress(uid.JPEG2000Lossless, encoding_plugin="pylibjpeg")
     buffer = BytesIO()
