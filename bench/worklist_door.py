@@ -55,14 +55,10 @@ def served() -> Iterator[str]:
 
 def measure_http(lists: dict[str, Filters], seconds: float) -> dict[str, Any]:
     """p95 in ms of the pages, the readers in a process of their own."""
-    addresses = {name: f"/worklist?{urlencode(filters.address())}" for name, filters in lists.items()}
     report: dict[str, Any] = {}
     with served() as bind:
         for title, pause in (("http_p95_ms", LOOKING), ("http_saturated_p95_ms", 0.0)):
-            order = json.dumps([bind, addresses, seconds, pause])
-            readers = [sys.executable, "-m", "bench.worklist_door"]
-            told = subprocess.run(readers, input=order, stdout=subprocess.PIPE, text=True, check=True).stdout
-            timed: dict[str, list[float]] = json.loads(told)
+            timed = asked(bind, lists, seconds, pause)
             times = sorted(ms for kind in timed.values() for ms in kind)
             report[title] = round(statistics.quantiles(times, n=20)[-1], 1)
             report[title.replace("p95", "p50")] = round(statistics.median(times), 1)
@@ -71,6 +67,16 @@ def measure_http(lists: dict[str, Filters], seconds: float) -> dict[str, Any]:
                 name: round(statistics.median(kind), 1) for name, kind in timed.items() if kind
             }
     return report
+
+
+def asked(bind: str, lists: dict[str, Filters], seconds: float, pause: float) -> dict[str, list[float]]:
+    """What `read_pages` measures, in a process of its own."""
+    addresses = {name: f"/worklist?{urlencode(filters.address())}" for name, filters in lists.items()}
+    order = json.dumps([bind, addresses, seconds, pause])
+    readers = [sys.executable, "-m", "bench.worklist_door"]
+    told = subprocess.run(readers, input=order, stdout=subprocess.PIPE, text=True, check=True).stdout
+    timed: dict[str, list[float]] = json.loads(told)
+    return timed
 
 
 def read_pages(bind: str, addresses: dict[str, str], seconds: float, pause: float) -> dict[str, list[float]]:
