@@ -17,13 +17,15 @@ from stack_fixtures import register
 from test_worker_ingest import job_over, screen_all
 from viewer_fixtures import with_tags
 
-from cxrscreen import db, drift, entries, nights, readings, studies, users
+from cxrscreen import db, drift, entries, jobs, nights, readings, studies, users
 from cxrscreen.imaging import phantoms
 from cxrscreen.imaging.phantom_files import dicom_bytes
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.readings import Given
 from cxrscreen.settings import Settings
 from cxrscreen.tables import (
+    Activation,
+    AuditEvent,
     Batch,
     BatchState,
     Entry,
@@ -81,9 +83,12 @@ def site(
         users.add(session, "petrov", Role.READER)
         session.flush()
         candidate_id = candidate.id
-    ingest.run(job_over(folder, made.model_id))
+    screened = job_over(folder, made.model_id)
+    ingest.run(screened)
     screen_all()
     with db.write() as session:
+        jobs.get(session, screened).title = folder.name
+        session.execute(update(Activation).values(actor="reader", sign_off="Looked at 386 studies and eleven misses."))
         pictured = dict(session.execute(select(Image.derivative, Result.label).join(Result)).all())  # type: ignore[arg-type]
         ids = _nights(session, made.model_id, pictured, chance)
         _shadow(session, candidate_id, ids, chance)
@@ -169,13 +174,18 @@ def _work(session: Session, version: int) -> None:
     session.flush()
     last = now().replace(hour=19, minute=0, second=0, microsecond=0) - timedelta(days=1)
     ends = [NightState.DONE, NightState.DONE, NightState.MISSED, NightState.DONE, NightState.FAILED, NightState.DONE]
-    reasons = {NightState.MISSED: "Nothing ran at its hour.", NightState.FAILED: "The folder ward-7 could not be read."}
+    reasons = {
+        NightState.MISSED: "Job 1, the run before, was still at work.",
+        NightState.FAILED: "There is no active model.",
+    }
     for back, state in enumerate(ends):
         begun = last - timedelta(days=back)
         nights.write(session, nightly, begun, state, reasons.get(state, ""), begun + timedelta(hours=8))
     job = seed.running_job(session, session.get_one(ModelVersion, version), 640, batch=32, prefix="ward-9/IM")
     job.title, job.user_id = "ward-9", users.get(session, "operator").id
     job.created_at = job.started_at = now() - timedelta(minutes=6)
+    opened = update(AuditEvent).where(AuditEvent.subject == f"job {job.id}")
+    session.execute(opened.values(at=job.created_at, actor="operator"))
     done = session.scalars(select(Batch).where(Batch.job_id == job.id).order_by(Batch.id).limit(9)).all()
     for number, batch in enumerate(done):
         batch.state, batch.finished_at = BatchState.DONE, job.created_at + timedelta(seconds=35 * (number + 1))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from dashboard_fixtures import Site
 from gallery_fixtures import site
+from PIL import Image as Picture
 from playwright.sync_api import Page, expect
 from test_browser_access import name_of, pages_of
 from viewer_fixtures import SHOWN, Opener
@@ -47,6 +48,14 @@ def flagged(site: Site) -> int:
     raise AssertionError("no study has a heat map")
 
 
+def kept_small(path: Path) -> None:
+    """256 colours are enough for a page, and a third of the bytes where it shows a radiograph."""
+    with Picture.open(path) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE)
+    few.save(path, optimize=True)
+    assert path.stat().st_size < 250_000, f"{path} is too large for a page of a document"
+
+
 def looks(page: Page, path: Path, theme: str) -> None:
     page.emulate_media(color_scheme="light" if theme == "light" else "dark")
     page.screenshot(path=str(path))
@@ -75,6 +84,8 @@ def test_the_pictures_of_the_documents(site: Site, opened: Opener) -> None:
         looks(page, folder / "whatif.png", "light")
         shown(page, "/charts")
         looks(page, folder / "charts.png", "dark")
+    for path in folder.glob("*.png"):
+        kept_small(path)
 
 
 def test_every_page_is_there_to_be_looked_at(site: Site, opened: Opener) -> None:
