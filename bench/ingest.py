@@ -16,6 +16,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from bench import ingest_archives
 from bench.fault_rig import children, forget
@@ -40,6 +43,7 @@ SHIPPED = min((Path(__file__).resolve().parent.parent / "models" / "bundles").it
 NAME, PASSWORD = "bench", "a night of uploads"
 BASE_BYTES = 50e6
 PIECE = 16 << 20
+TELL_SECONDS = 10.0
 SAMPLE = {"small": 600, "large": 24}
 QUIET = {
     # Nothing screens here, so batches pile up.
@@ -102,12 +106,14 @@ def _take(kind: str, *, members: int | None = None, size: float = 0) -> Taken:
         room = Path(name)
         archive = room / ("small.zip" if kind == "small" else "large.tar")
         write = ingest_archives.write_zip if kind == "small" else ingest_archives.write_tar
+        _say(f"{archive.name}: " + (f"{members:,} members" if members else f"{size / 1e6:,.0f} MB"))
         count = write(archive, members=members, size=size)
         mb = archive.stat().st_size / 1e6
         test = _seconds(lambda: _test(archive))
         decoded = _decode_bound(kind, min(count, SAMPLE[kind]))
         with _Stack(room / "data") as stack:
             began = time.perf_counter()
+            _say("  sent to the dashboard")
             job = stack.upload(archive)
             upload = time.perf_counter() - began
             stack.wait_listed(job, count)
@@ -172,15 +178,19 @@ class _Stack:
         return int(sent.headers["cxrscreen-job"].rsplit("/", 1)[-1])
 
     def wait_listed(self, job: int, members: int) -> None:
+        told = time.monotonic()
         while True:
             with db.read() as session:
                 row = session.get_one(Job, job)
                 if row.listed:
-                    found = session.query(Entry).where(Entry.job_id == job, Entry.image_id.is_not(None)).count()
+                    found = _accepted(session, job)
                     assert not row.error and found == members, (
                         f"{found} of {members} members were accepted; {row.error}"
                     )
                     return
+                if time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    _say(f"  {_accepted(session, job):,} of {members:,} members taken in")
             time.sleep(0.1)
 
     def peak_mb(self, role: str) -> int:
@@ -188,6 +198,15 @@ class _Stack:
         parent = local.read_pid(self.stack.run, role)
         assert parent is not None
         return max(_peak_kb(pid) for pid in (parent, *children(parent))) // 1024
+
+
+def _accepted(session: Session, job: int) -> int:
+    query = select(func.count()).select_from(Entry).where(Entry.job_id == job, Entry.image_id.is_not(None))
+    return session.scalar(query) or 0
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def _token(client: httpx.Client, page: str) -> str:
