@@ -39,7 +39,9 @@ def contents(stream: IO[bytes] | Unpacked) -> Iterator[Found]:
     except Cut:
         raise
     except (tarfile.TarError, RecursionError, ValueError, OverflowError, MemoryError, KeyError) as error:
-        raise Cut(Reason.ARCHIVE_DAMAGED, f"The tar is damaged or cut short ({first_line(error)}).") from error
+        # What else it raises tells of its own code, not of the archive.
+        why = f" ({first_line(error)})" if isinstance(error, tarfile.TarError) else ""
+        raise Cut(Reason.ARCHIVE_DAMAGED, f"The tar is damaged or cut short{why}.") from error
     if source.last.strip(b"\0") or len(source.last) < BLOCK:
         # tarfile takes a missing end, or a header it cannot read, for the end.
         raise Cut(Reason.ARCHIVE_DAMAGED, "The tar ends without its end mark: it is cut short or damaged.")
