@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     upload_days: float = Field(
         7.0, gt=0, description="an unfinished upload is given up after so many days without a byte"
     )
+    min_age: float = Field(
+        18, ge=0, description="patients who are known to be younger, in years, get no score; 0: all do"
+    )
     max_entry_mb: int = Field(512, gt=0, description="largest single file that is read, in MB")
     max_archive_entries: int = Field(5_000_000, gt=0, description="most members of one archive")
     max_archive_ratio: int = Field(200, gt=1, description="most bytes a member may unpack to for each packed one")

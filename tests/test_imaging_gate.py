@@ -103,9 +103,21 @@ def test_orientation_tells_a_lateral_where_the_view_is_silent() -> None:
     assert tags.view(dataset) == "AP"
 
 
+@pytest.mark.parametrize(("age", "refused"), [(None, False), (17.99, True), (18, False), (0.02, True), (90, False)])
+def test_the_young_are_refused_where_the_age_is_told(age: float | None, refused: bool) -> None:
+    facts = Facts("dicom", 512, 512, 12, "", modality="DX", age_years=age)
+    check_tags(facts)
+    if refused:
+        with pytest.raises(Rejected) as told:
+            check_tags(facts, least_age=18)
+        assert told.value.reason == Reason.TOO_YOUNG
+    else:
+        check_tags(facts, least_age=18)
+
+
 @pytest.mark.parametrize(
     ("stated", "years"),
-    [("062Y", 62), ("62", 62), ("018M", 1.5), ("006W", 0.11), ("", None), ("900Y", None), ("abc", None)],
+    [("062Y", 62), ("62", 62), ("018M", 1.5), ("006W", 0.11), ("000Y", None), ("", None), ("900Y", None), ("abc", None)],
 )
 def test_ages(stated: str, years: float | None) -> None:
     assert tags.age(stated) == years

@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 from PIL import Image as Picture
 from sqlalchemy import func, select, update
@@ -16,9 +18,9 @@ from sqlalchemy.orm import Session
 from stack_fixtures import register
 
 from cxrscreen import blobs, db, jobs
-from cxrscreen.imaging import phantoms
+from cxrscreen.imaging import phantom_files, phantoms
 from cxrscreen.imaging.reasons import Reason, sentence
-from cxrscreen.settings import Settings
+from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
 from worker import accepted, ingest, intake, screen
 from worker.leaves import Leaf, Place
@@ -213,6 +215,29 @@ def test_an_ingest_that_stumbles_again_and_again_fails_with_its_reason(
         job = jobs.get(session, job_id)
         assert (job.state, job.error) == (JobState.FAILED, sentence(Reason.INTERNAL))
         assert jobs.account(session, job_id) == jobs.Account(failed=1, reasons={Reason.INTERNAL: 1})
+
+
+def test_a_child_gets_no_score_unless_the_setting_says_so(
+    model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ages"
+    folder.mkdir()
+    for name, age in (("child.dcm", "009Y"), ("adult.dcm", "049Y"), ("silent.dcm", "")):
+        pixels = phantoms.phantom("normal", seed=5, side=160, bits=12).astype(np.uint16)
+        picture = pydicom.dcmread(io.BytesIO(phantom_files.dicom_bytes(pixels, 1, 1, inverted=False)))
+        picture.PatientAge = age
+        picture.save_as(folder / name)
+    ingest.run(job_id := job_over(folder, model))
+    rejected, waiting = EntryStatus.REJECTED, EntryStatus.WAITING
+    assert entries_of(job_id) == {"ages/adult.dcm": waiting, "ages/child.dcm": rejected, "ages/silent.dcm": waiting}
+    with db.read() as session:
+        found = session.scalar(select(Rejection).join(Entry, Entry.id == Rejection.entry_id))
+    assert found is not None
+    assert (found.reason, found.detail) == (Reason.TOO_YOUNG, "The tags say 9 years; the least is 18.")
+    monkeypatch.setenv("CXRSCREEN_MIN_AGE", "0")
+    get_settings.cache_clear()
+    ingest.run(job_id := job_over(folder, model))
+    assert entries_of(job_id)["ages/child.dcm"] == waiting
 
 
 def test_a_lost_upload_fails_the_job_with_its_reason(model: int) -> None:

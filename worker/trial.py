@@ -28,11 +28,12 @@ SECONDS = 300
 
 def read(data: bytes, name: str) -> list[Prepared]:
     """The frames of a file. Raises Rejected, whatever a decoder stumbles over: one file must not end the others."""
-    deadly = get_settings().deadly_sha256
+    settings = get_settings()
+    deadly = settings.deadly_sha256
     if deadly and hashlib.sha256(data).hexdigest() == deadly:
         stop.die()
     try:
-        return list(prepare(data, name))
+        return list(prepare(data, name, settings.min_age))
     except Rejected:
         raise
     except Exception as error:

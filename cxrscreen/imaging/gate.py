@@ -53,13 +53,15 @@ def check(frame: Frame) -> None:
     check_pixels(frame, frame.display())
 
 
-def check_tags(facts: Facts) -> None:
-    """What can be said before any pixel is decoded."""
+def check_tags(facts: Facts, least_age: float = 0) -> None:
+    """What can be said before any pixel is decoded. A patient whose age is not told is not refused for it."""
     if facts.kind == "dicom":
         _check_modality(facts)
         _check_body_part(facts)
     if facts.view in ("LATERAL", "OBLIQUE", "DECUBITUS"):
         raise Rejected(Reason.NOT_FRONTAL, f"The tags say {facts.view.lower()}.")
+    if facts.age_years is not None and facts.age_years < least_age:
+        raise Rejected(Reason.TOO_YOUNG, f"The tags say {facts.age_years:g} years; the least is {least_age:g}.")
     if min(facts.width, facts.height) < MIN_SIDE:
         raise Rejected(Reason.TOO_SMALL, f"{facts.width} x {facts.height} pixels; the least is {MIN_SIDE}.")
 

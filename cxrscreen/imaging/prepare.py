@@ -26,16 +26,17 @@ class Prepared:
     refused: Rejected | None
 
 
-def prepare(data: bytes, name: str = "") -> Iterator[Prepared]:
+def prepare(data: bytes, name: str = "", least_age: float = 0) -> Iterator[Prepared]:
     """The frames of a file in order, each decoded once and let go before the next.
 
     Raises Rejected for the file as a whole: before the first frame where its tags or its length tell, later where
     damage shows only then. So take what is yielded as accepted only once the iteration has ended. A frame that is
-    merely unfit, such as a blank one, is yielded with its reason and the others go on.
+    merely unfit, such as a blank one, is yielded with its reason and the others go on. Patients known to be younger than
+    `least_age` years are refused.
     """
     source = open_source(data)
     source.check_complete()
-    gate.check_tags(source.facts)
+    gate.check_tags(source.facts, least_age)
     for frame in source.frames(DECODED_SIDE):
         display = frame.display()
         try:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NOT_CHEST = "not_chest"
     NOT_FRONTAL = "not_frontal"
     COLOUR = "colour"
+    TOO_YOUNG = "too_young"
     TOO_SMALL = "too_small"
     BLANK = "blank"
     # the model
@@ -57,6 +58,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NOT_CHEST: "A radiograph of another part of the body.",
     Reason.NOT_FRONTAL: "Not a frontal view; only frontal chest radiographs are scored.",
     Reason.COLOUR: "A colour picture; radiographs are grey.",
+    Reason.TOO_YOUNG: "The patient is younger than those that the model was made for, so the picture is not scored.",
     Reason.TOO_SMALL: "The picture is too small to be read.",
     Reason.BLANK: "The picture is blank or of one tone.",
     Reason.UNLIKE_TRAINING: "The picture is unlike anything the model was trained on, so it is not scored.",

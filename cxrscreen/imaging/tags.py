@@ -99,6 +99,8 @@ def age(stated: str | None) -> float | None:
     match = _AGE.fullmatch((stated or "").upper())
     if not match:
         return None
+    if int(match[1]) == 0:
+        return None  # what anonymisers write
     years = int(match[1]) * _YEARS[match[2]]
     return round(years, 2) if years <= 130 else None
 
