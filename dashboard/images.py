@@ -18,6 +18,7 @@ from cxrscreen.imaging import Frame
 from cxrscreen.imaging.reasons import Rejected
 from cxrscreen.tables import Image, Result
 from dashboard import forms, heat
+from dashboard.hidden import is_hidden
 
 blueprint = Blueprint("images", __name__, url_prefix="/images")
 
@@ -86,13 +87,15 @@ def make_heat(image_id: int) -> tuple[Response, int]:
 
 
 def _asked(image_id: int) -> tuple[Image, Result | None]:
-    """The image and its result of the version that the address names, or of the one in use."""
+    """The image and its result of the version the address names, or of the one in use; none where it is read blind."""
     with db.read() as session:
         image = studies.image(session, image_id)
         version = forms.query_whole("model")
         if version is None:
             active = registry.active(session)
             version = active.id if active else -1
+        if is_hidden(session, studies.get(session, image.study_id)):
+            return image, None
         return image, studies.result(session, image_id, version)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Blueprint, render_template, url_for
 from flask_babel import gettext
-from sqlalchemy.orm import Session
 
 from cxrscreen import alike, db, entries, readings, registry, studies
 from cxrscreen.findings import FINDINGS, TITLES
 from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study
 from dashboard import acts, filters, forms, identity, shell, verdicts
+from dashboard.hidden import is_hidden
 from dashboard.images import original_is_there
 from dashboard.worklist import around, asked
 
@@ -66,7 +66,7 @@ def show(study_id: int) -> str:
     with db.read() as session:
         study = studies.get(session, study_id)
         where = readings.standing(session, study, me.row)
-        hidden = readings.is_hidden(session, study_id, version.id if version else None, where)
+        hidden = is_hidden(session, study)
         pictures = studies.images(session, study_id, version.id if version else None)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
@@ -84,7 +84,7 @@ def show(study_id: int) -> str:
         wanted = forms.query_whole("beside")
         beside = next((other for other in others if other.id == wanted), None)
         prior = _pane(beside, studies.images(session, beside.id, version.id if version else None)) if beside else None
-        if beside and prior and _is_hidden(session, beside, version):
+        if beside and prior and is_hidden(session, beside):
             prior = replace(prior, result=None)
         begun = readings.taken_back(session, study_id, me.row)
         undoable = acts.last(session)
@@ -121,11 +121,6 @@ def show(study_id: int) -> str:
         after=after,
         comment_length=verdicts.COMMENT_LENGTH,
     )
-
-
-def _is_hidden(session: Session, study: Study, version: shell.InUse | None) -> bool:
-    where = readings.standing(session, study, identity.signed_in().row)
-    return readings.is_hidden(session, study.id, version.id if version else None, where)
 
 
 def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:

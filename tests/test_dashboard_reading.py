@@ -13,7 +13,7 @@ from test_dashboard_studies import give
 
 from cxrscreen import db, readings, studies, users
 from cxrscreen.settings import Settings
-from cxrscreen.tables import AuditEvent, Draw, Review, Role, Study, StudyResult, Verdict
+from cxrscreen.tables import AuditEvent, Draw, Image, Review, Role, Study, StudyResult, Verdict
 
 
 @pytest.fixture
@@ -145,7 +145,12 @@ def test_a_hidden_case_tells_nothing_until_it_is_read(site: Site, hidden: dict[s
         listed = browser.page(f"/worklist?state=all&{asked}")
         assert f'data-study="{hidden["masked"]}"' not in listed, asked
         assert f'data-study="{hidden["sample"]}"' not in listed, asked
+    with db.read() as session:
+        shown = session.scalar(select(Image.id).where(Image.study_id == hidden["sample"]))
+    drawn = f"/images/{shown}/heat.png?model={site.model_id}"
+    assert browser.get(drawn).status_code == 404, "a typed address tells no more than the page"
     give(browser, hidden["sample"], "confirmed")
+    assert browser.get(drawn).status_code == 200
     page = browser.page(f"/studies/{hidden['sample']}?state=all")
     assert "0.070" in page and "heat.png" in page and "read without the model" in page
     assert f'data-study="{hidden["sample"]}"' in browser.page("/worklist?state=confirmed"), "a miss stays in sight"

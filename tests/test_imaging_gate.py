@@ -117,7 +117,16 @@ def test_the_young_are_refused_where_the_age_is_told(age: float | None, refused:
 
 @pytest.mark.parametrize(
     ("stated", "years"),
-    [("062Y", 62), ("62", 62), ("018M", 1.5), ("006W", 0.11), ("000Y", None), ("", None), ("900Y", None), ("abc", None)],
+    [
+        ("062Y", 62),
+        ("62", 62),
+        ("018M", 1.5),
+        ("006W", 0.11),
+        ("000Y", None),
+        ("", None),
+        ("900Y", None),
+        ("abc", None),
+    ],
 )
 def test_ages(stated: str, years: float | None) -> None:
     assert tags.age(stated) == years

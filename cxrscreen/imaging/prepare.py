@@ -31,8 +31,8 @@ def prepare(data: bytes, name: str = "", least_age: float = 0) -> Iterator[Prepa
 
     Raises Rejected for the file as a whole: before the first frame where its tags or its length tell, later where
     damage shows only then. So take what is yielded as accepted only once the iteration has ended. A frame that is
-    merely unfit, such as a blank one, is yielded with its reason and the others go on. Patients known to be younger than
-    `least_age` years are refused.
+    merely unfit, such as a blank one, is yielded with its reason and the others go on. Patients known
+    to be younger than `least_age` years are refused.
     """
     source = open_source(data)
     source.check_complete()
