@@ -131,6 +131,7 @@ class Shared:
                 self.canned = fleet.canned(self.room / "canned.pickle")
             self.system = held.enter_context(ways.System(self.room / "system", SHARED))
             held.enter_context(environment("REDIS_URL", get_settings().broker))
+            held.enter_context(environment("STORE_URL", f"file://{self.room / 'system' / 'store'}"))
             self.held = held.pop_all()
         return self
 
