@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import seed
 from sqlalchemy import event, text
@@ -13,6 +15,7 @@ from cxrscreen.settings import Settings
 from cxrscreen.tables import JobKind, JobState, ModelVersion, Role, User
 
 LARGE = 20_000  # batches of a job in the test of plans
+FEW = 100  # rows that may be sorted
 
 
 def people(*names: str) -> list[int]:
@@ -189,5 +192,13 @@ def test_a_claim_reads_no_table_whole(postgres_database: Settings) -> None:
             if "batches" in statement and "INSERT" not in statement
         ]
     assert len(plans) >= 4
-    costly = [line for plan in plans for line in plan if "Seq Scan on batches" in line or "Sort Key: batches" in line]
-    assert costly == []
+    scans = [line for plan in plans for line in plan if "Seq Scan on batches" in line]
+    assert scans == []
+    # With some samples PostgreSQL sorts the few that it expects to have lapsed; many it may not.
+    sorts = [
+        "\n".join(plan)
+        for plan in plans
+        for above, line in pairwise(plan)
+        if "Sort Key: batches" in line and int(re.findall(r"rows=(\d+)", above)[-1]) > FEW
+    ]
+    assert sorts == []
