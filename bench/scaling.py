@@ -187,12 +187,13 @@ class Shared:
         with db.read() as session:
             version_id = jobs.get(session, job_id).model_version_id
         while True:
-            with db.read() as session:
-                done = session.scalar(
-                    select(func.count()).select_from(Result).where(Result.model_version_id == version_id)
-                )
-            if not done_then and begin and (done or 0) >= begin * count:
-                start, done_then = time.perf_counter(), done or 0
+            if begin and not done_then:
+                with db.read() as session:
+                    done = session.scalar(
+                        select(func.count()).select_from(Result).where(Result.model_version_id == version_id)
+                    )
+                if (done or 0) >= begin * count:
+                    start, done_then = time.perf_counter(), done or 0
             if self.system.ended(job_id):
                 return (count - done_then) / (time.perf_counter() - start)
             time.sleep(0.1 if begin else 0.25)

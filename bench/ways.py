@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sqlalchemy import func, insert, select
 
+from bench.fault_rig import children
 from cxrscreen import blobs, db, jobs, local, programs, queue, registry, schema
 from cxrscreen.imaging import decode, prepare
 from cxrscreen.imaging.prepare import DECODED_SIDE
@@ -199,7 +200,7 @@ class System:
         found: dict[str, int] = {}
         for role in ("ingest", "screen"):
             parent = int((get_settings().run_dir / f"{role}.pid").read_text())
-            found[role] = sum(_peak(pid) for pid in (parent, *_children(parent))) // 1024
+            found[role] = sum(_peak(pid) for pid in (parent, *children(parent))) // 1024
         return found
 
     def begin(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> int:
@@ -221,13 +222,6 @@ class System:
         while not self.ended(job_id):
             time.sleep(0.02)
         return time.perf_counter() - start
-
-
-def _children(parent: int) -> Iterator[int]:
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from _children(int(child))
 
 
 def _peak(pid: int) -> int:

@@ -46,23 +46,8 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(
-        agreement,
-        audit,
-        auth,
-        bulk,
-        charts,
-        compare,
-        deletion,
-        drift,
-        exports,
-        groups,
-        images,
-        jobs,
-        models,
-        operating,
-        people,
-    ),
+    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, exports, groups, images),
+    *(jobs, models, operating, people),
     languages,
     *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
 )

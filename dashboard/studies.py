@@ -66,7 +66,7 @@ def show(study_id: int) -> str:
     with db.read() as session:
         study = studies.get(session, study_id)
         where = readings.standing(session, study, me.row)
-        hidden = is_hidden(session, study)
+        hidden = readings.is_hidden(session, study_id, version.id if version else None, where)
         pictures = studies.images(session, study_id, version.id if version else None)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
