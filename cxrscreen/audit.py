@@ -72,10 +72,10 @@ def page(session: Session, asked: Asked, *, before: int | None = None, limit: in
     return list(session.scalars(query))
 
 
-def count_since(session: Session, action: str, subject: str, since: datetime, actor: str | None = None) -> int:
-    query = select(func.count()).where(
-        AuditEvent.at > since, AuditEvent.action == action, AuditEvent.subject == subject
-    )
+def count_since(session: Session, action: str, subject: str | None, since: datetime, actor: str | None = None) -> int:
+    query = select(func.count()).where(AuditEvent.at > since, AuditEvent.action == action)
+    if subject is not None:
+        query = query.where(AuditEvent.subject == subject)
     if actor is not None:
         query = query.where(AuditEvent.actor == actor)
     return session.scalar(query) or 0

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from cxrscreen import audit
 from cxrscreen.errors import Conflict, NotFound, UsageError
 from cxrscreen.tables import Role, SignInLink, User, now
+from cxrscreen.tables.people import new_mark
 
 PASSWORD_LENGTH = 10  # NIST SP 800-63B asks for length, not for rules of composition
 LINK_LIFETIME = timedelta(hours=1)
@@ -81,10 +82,17 @@ def get(session: Session, name: str) -> User:
     return user
 
 
-def set_role(session: Session, user: User, role: Role, actor: User) -> None:
+def end_sessions(user: User) -> None:
+    """Whoever holds a copy of one of this user's session cookies is a stranger from now on."""
+    user.session_mark = new_mark()
+
+
+def set_role(session: Session, user: User, role: Role, actor: User | str) -> None:
     """Change a role. Raises Conflict where nobody would be left to administer."""
     if role != Role.ADMIN:
         _require_another_admin(session, user)
+    if role != user.role:
+        end_sessions(user)
     user.role = role
     audit.record(session, actor, "user.role", f"user {user.id}", name=user.name, role=role.value)
 
@@ -95,6 +103,7 @@ def set_active(session: Session, user: User, active: bool, actor: User) -> None:
         _require_another_admin(session, user)
         session.execute(delete(SignInLink).where(SignInLink.user_id == user.id, SignInLink.used_at.is_(None)))
     user.active = active
+    end_sessions(user)
     audit.record(session, actor, "user.active" if active else "user.inactive", f"user {user.id}", name=user.name)
 
 
@@ -108,6 +117,7 @@ def set_password(user: User, password: str) -> None:
     if len(password) < PASSWORD_LENGTH:
         raise UsageError(f"A password needs at least {PASSWORD_LENGTH} characters.")
     user.password_hash = _hasher.hash(password)
+    end_sessions(user)
 
 
 def verify(session: Session, name: str, password: str) -> User | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from datetime import timedelta
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
@@ -22,6 +23,7 @@ FAILED = "auth.failed"
 WINDOW = timedelta(minutes=15)
 TRIES = 10  # of one name from one address
 TRIES_OF_ADDRESS = 100  # of all names: passwords are not sprayed over a list of people
+TRIES_OF_NAME = 100  # from all addresses; NIST SP 800-63B allows no more. A sign-in link still lets the person in
 PASSWORD_BYTES = 1000  # Argon2 is not fed a megabyte
 
 
@@ -71,7 +73,7 @@ def use_link(token: str) -> Response:
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
     identity.leave()
-    flash("You are signed out.", "note")
+    flash("You are signed out, here and wherever else you were signed in.", "note")
     return redirect(url_for("auth.sign_in"))
 
 
@@ -110,7 +112,8 @@ def _asks_old() -> bool:
 
 
 def _throttle(name: str) -> None:
-    """Ten failures of a name from an address shut that pair out for a while; others are not touched by it.
+    """Ten failures of a name from an address shut that pair out for a while; others are not touched by it, unless
+    many fail from one address or for one name.
 
     Failures are counted in the audit log, so neither a restart nor a second process forgets them.
     """
@@ -119,7 +122,8 @@ def _throttle(name: str) -> None:
         everyone = audit.count_since(rows, FAILED, subject, since)
         since = audit.last_at(rows, "auth.sign-in", subject, since, actor) or since
         own = audit.count_since(rows, FAILED, subject, since, actor)
-    if own >= TRIES or everyone >= TRIES_OF_ADDRESS:
+        everywhere = audit.count_since(rows, FAILED, None, now() - WINDOW, actor)
+    if own >= TRIES or everyone >= TRIES_OF_ADDRESS or everywhere >= TRIES_OF_NAME:
         raise TooManyRequests(
             "Too many failed sign-ins. Wait a quarter of an hour, or ask an administrator for a sign-in link.",
             retry_after=int(WINDOW.total_seconds()),
@@ -139,4 +143,12 @@ def _actor(rows: Session, name: str) -> str:
 
 
 def _address() -> str:
-    return (request.remote_addr or "unknown")[:45]
+    """Whose line it is. A line of IPv6 has 2^64 addresses to take turns with, so it goes by its network."""
+    told = request.remote_addr or ""
+    try:
+        address = ipaddress.ip_address(told.partition("%")[0])
+    except ValueError:
+        return told[:45] or "unknown"
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback:
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))

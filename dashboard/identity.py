@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 import flask_login
@@ -42,8 +41,8 @@ class Person:
         return users.may(self.row, Role.ADMIN)
 
     def get_id(self) -> str:
-        """The number and a mark of the password: a new password ends every other session."""
-        return f"{self.row.id}.{_mark(self.row)}"
+        """What a session's cookie holds: the number, and the mark that the table must show to let it in."""
+        return f"{self.row.id}.{self.row.session_mark}"
 
 
 def install(app: Flask) -> None:
@@ -54,14 +53,14 @@ def install(app: Flask) -> None:
 
 
 def load(identity: str) -> Person | None:
-    """The person behind a session; None where it is too old, the user is kept out or has a new password."""
+    """The person behind a session; None where it is too old, or the user's sessions have ended since."""
     number, _, mark = identity.partition(".")
     age = time.time() - float(session.get(SINCE, 0))
     if not number.isdigit() or age > get_settings().session_hours * 3600:
         return None
     with db.read() as rows:
         row = rows.get(User, int(number))
-    if row is None or not row.active or _mark(row) != mark:
+    if row is None or not row.active or row.session_mark != mark:
         return None
     return Person(row)
 
@@ -100,9 +99,8 @@ def keep_in(user: User) -> None:
 
 
 def leave() -> None:
+    """End every session of who asks: a copy of the cookie, on this machine or another, opens nothing any more."""
+    with db.write() as rows:
+        users.end_sessions(users.by_id(rows, signed_in().row.id))
     flask_login.logout_user()
     session.clear()
-
-
-def _mark(row: User) -> str:
-    return hashlib.sha256((row.password_hash or "none").encode()).hexdigest()[:12]

@@ -72,8 +72,11 @@ class Browser:
     ) -> TestResponse:
         return self.client.post(url, data={"csrf_token": self.token(page), **(data or {})}, **options)
 
-    def sign_in(self, name: str, password: str = PASSWORD, following: str = "") -> TestResponse:
-        return self.post("/sign-in", {"name": name, "password": password, "next": following}, page="/sign-in")
+    def sign_in(
+        self, name: str, password: str = PASSWORD, following: str = "", address: str = "127.0.0.1"
+    ) -> TestResponse:
+        data = {"name": name, "password": password, "next": following}
+        return self.post("/sign-in", data, page="/sign-in", environ_base={"REMOTE_ADDR": address})
 
 
 class Site:

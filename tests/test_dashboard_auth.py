@@ -6,11 +6,21 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from dashboard_fixtures import PASSWORD, Site
+from dashboard_fixtures import PASSWORD, Browser, Site
+from sqlalchemy import event
 
 from cxrscreen import db, users
 from cxrscreen.settings import Settings
 from cxrscreen.tables import AuditEvent, Role, SignInLink, User, now
+from dashboard import auth
+
+
+def copied(site: Site, browser: Browser) -> Browser:
+    """Another browser with the same cookies."""
+    thief = site.browser()
+    for cookie in browser.client._cookies.values():
+        thief.client.set_cookie(cookie.key, cookie.value)
+    return thief
 
 
 def make_link(name: str) -> str:
@@ -68,14 +78,32 @@ def test_ten_failures_shut_out_a_name_from_an_address_and_nobody_else(site: Site
     assert shut.status_code == 429
     assert shut.headers["Retry-After"] == "900"
     assert browser.sign_in("operator").status_code == 302
-    elsewhere = site.browser()
-    token = elsewhere.token("/sign-in")
-    answer = elsewhere.client.post(
-        "/sign-in",
-        data={"csrf_token": token, "name": "reader", "password": PASSWORD},
-        environ_base={"REMOTE_ADDR": "10.1.2.3"},
-    )
-    assert answer.status_code == 302
+    assert site.browser().sign_in("reader", address="10.1.2.3").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [
+        ([f"2001:db8:0:1::{host:x}" for host in range(1, 11)], 429),
+        ([f"2001:db8:0:{net:x}::1" for net in range(10)], 302),
+    ],
+)
+def test_one_connection_has_many_addresses_of_ipv6_and_one_count(site: Site, addresses: list[str], status: int) -> None:
+    browser = site.browser()
+    for address in addresses:
+        assert browser.sign_in("reader", "wrong password", address=address).status_code == 401
+    assert browser.sign_in("reader", address=addresses[0]).status_code == status
+
+
+def test_a_name_is_not_tried_from_a_thousand_addresses(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "TRIES_OF_NAME", 5)
+    browser = site.browser()
+    for host in range(5):
+        assert browser.sign_in("reader", "wrong password", address=f"198.51.100.{host}").status_code == 401
+    assert browser.sign_in("reader", address="198.51.100.9").status_code == 429
+    assert browser.sign_in("operator", address="198.51.100.9").status_code == 302
+    token = make_link("reader")
+    assert browser.post(f"/enter/{token}", page=f"/enter/{token}").status_code == 302, "a link is a way in"
 
 
 def test_a_success_ends_the_count_and_old_failures_are_forgotten(site: Site) -> None:
@@ -154,10 +182,42 @@ def test_a_password_changes_only_with_the_old_one_and_ends_other_sessions(site: 
     assert site.browser().sign_in("reader", PASSWORD).status_code == 401
 
 
-def test_signing_out_ends_the_session(site: Site) -> None:
-    browser = site.browser("reader")
+def test_signing_out_ends_the_session_and_every_copy_of_it(site: Site) -> None:
+    browser, elsewhere, other = site.browser("reader"), site.browser("reader"), site.browser("operator")
+    thief = copied(site, browser)
+    assert thief.get("/worklist").status_code == 200
     assert browser.post("/sign-out").status_code == 302
-    assert browser.get("/worklist").status_code == 302
+    for ended in (browser, thief, elsewhere):
+        assert ended.get("/worklist").status_code == 302
+    assert other.get("/worklist").status_code == 200, "nobody else is signed out"
+    assert site.browser("reader").get("/worklist").status_code == 200
+    assert thief.get("/worklist").status_code == 302, "a new session of the same person revives no old one"
+
+
+def test_a_new_role_and_being_kept_out_end_sessions_for_good(site: Site) -> None:
+    admin = site.browser("admin")
+    with db.read() as session:
+        url = f"/people/{users.get(session, 'reader').id}"
+    for ways in (("out", "in"), ("role",)):
+        browser = site.browser("reader")
+        for way in ways:
+            assert browser.get("/jobs").status_code == (200 if way != "in" else 302)
+            assert admin.post(f"{url}/{way}", {"role": "operator"}).status_code == 302
+        assert browser.get("/jobs").status_code == 302, ways
+    browser = site.browser("reader")
+    assert admin.post(f"{url}/role", {"role": "operator"}).status_code == 302
+    assert browser.get("/jobs").status_code == 200, "the role that it was is no change"
+
+
+def test_a_session_is_looked_up_with_the_user_and_nothing_more(site: Site) -> None:
+    browser, asked = site.browser("reader"), []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.extend([statement] * statement.startswith("SELECT"))
+
+    event.listen(db.get_engine(), "before_cursor_execute", note)
+    assert browser.get("/uploads/unfinished").status_code == 200
+    assert len(asked) == 1 and "users.session_mark" in asked[0]
 
 
 def test_a_session_ends_after_its_hours_however_busy_it_is(site: Site) -> None:

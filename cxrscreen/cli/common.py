@@ -39,7 +39,8 @@ def open_database() -> None:
 def _make_data_folder() -> None:
     folder = get_settings().data_dir.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Pictures and names of patients: what we make is closed to others, what somebody made stays as they want it.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:

@@ -141,8 +141,7 @@ def set_role(name: str, role: str) -> None:
     open_database()
     with db.write() as session:
         user = users.get(session, name)
-        user.role = Role(role)
-        audit.record(session, "command line", "user.role", f"user {user.id}", role=role)
+        users.set_role(session, user, Role(role), "command line")
 
 
 @users_group.command("password")

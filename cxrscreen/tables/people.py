@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cxrscreen.tables.base import Base, Key, now
 from cxrscreen.tables.words import Role
+
+
+def new_mark() -> str:
+    return secrets.token_hex(8)
 
 
 class User(Base):
@@ -22,6 +27,8 @@ class User(Base):
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_seen_at: Mapped[datetime | None]
+    # What a session has to carry to be one of this user's; another one ends them all.
+    session_mark: Mapped[str] = mapped_column(String(16), default=new_mark, server_default="")
 
 
 class SignInLink(Base):
