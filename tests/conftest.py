@@ -6,9 +6,10 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from cxrscreen import blobs, db, queue, schema
 from cxrscreen.settings import Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+LOG_LINES = 15
 
 # Before torch is imported, here and in every program that a test starts: networks this small gain nothing from a second
 # thread, and on a machine with few cores the threads of several programs wait for one another.
@@ -27,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that wait for programs come first: where files are shared out among processes, a long one that came
     last would leave the others with nothing to do."""
     items.sort(key=lambda item: not any(item.iter_markers("stack")) and not any(item.iter_markers("browser")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, pytest.TestReport]:
+    """What the programs of a stack said last, beside a failure that only they can explain."""
+    report: pytest.TestReport = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and stack is not None:
+        for log in sorted(stack.logs.glob("*.log")):
+            tail = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            report.sections.append((f"the end of {log.name}", "\n".join(tail)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from test_dashboard_security import full
 
 from cxrscreen import db, local, users
 from cxrscreen.tables import Entry, Job, Result, Review, Role, Verdict
+from dashboard.images import WAIT_SECONDS
 
 __all__ = ["full"]  # a fixture
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
@@ -111,7 +112,7 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     page.goto(f"/studies/{study}")
     expect(page.locator("#pane-case")).to_have_attribute("data-state", "shown")
     page.keyboard.press("o")
-    expect(page.locator("#heat")).to_be_visible()
+    expect(page.locator("#heat")).to_be_visible(timeout=WAIT_SECONDS * 1000)
     expect(page.locator("#pane-case .making")).to_be_empty()
     with db.read() as session:
         assert session.scalars(select(Result.heat).where(Result.heat.is_not(None))).one()

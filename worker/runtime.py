@@ -160,6 +160,9 @@ class Heartbeat:
                 self.write()
             except SQLAlchemyError as error:
                 log.warning("No heartbeat: the database does not answer (%s)", error)
+            except Exception:
+                # Whatever it was: a thread that ends here would have a living worker counted among the dead.
+                log.exception("No heartbeat")
             time.sleep(HEARTBEAT_SECONDS)
 
     def write(self) -> None:

@@ -1,0 +1,26 @@
+"""What a worker process does beside its work."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker import runtime
+
+
+def test_a_heartbeat_outlives_whatever_stopped_one_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[str] = []
+
+    def write() -> None:
+        beats.append("a beat")
+        if len(beats) == 1:
+            raise RuntimeError("something nobody thought of")
+        if len(beats) == 3:
+            raise SystemExit  # ends the thread, as nothing else may
+
+    monkeypatch.setattr(runtime, "HEARTBEAT_SECONDS", 0.01)
+    heartbeat = runtime.Heartbeat("screen")
+    monkeypatch.setattr(heartbeat, "write", write)
+    heartbeat.start()
+    assert heartbeat._thread is not None
+    heartbeat._thread.join(10)
+    assert len(beats) == 3
