@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, func, literal, select, tuple_, union_all
 from sqlalchemy.orm import Session, aliased
 
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Review, Study, StudyResult, User, Verdict
 from cxrscreen.worklist_filters import SORTS, STATES, Filters
-from cxrscreen.worklist_scope import Scope, in_state, scope, state_of
+from cxrscreen.worklist_scope import Scope, scope, state_of
 
 __all__ = [
     "STATES",
@@ -31,8 +32,9 @@ __all__ = [
 
 # Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
 COUNTED = 10_000
-LOOKED_AT = 1_000
+LOOKED_AT = 400
 COUNTED_STATES = ("open", "waiting", "disputed", *(verdict.value for verdict in Verdict))
+Column = SQLColumnExpression
 Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
 
@@ -81,7 +83,7 @@ def page(
 ) -> list[Line]:
     """The studies that match, a page at a time; `after` is the place of the last line seen. As to `bare` see Scope."""
     asked = scope(session, model_version_id, threshold, filters, viewer=viewer, bare=bare)
-    found = _ordered(asked, falling=SORTS[filters.sort].falling, beyond=after).limit(limit).subquery()
+    found = _ordered(asked, falling=SORTS[filters.sort].falling, beyond=after, limit=limit).subquery()
     order = SORTS[filters.sort]
     key = getattr(found.c, asked.key.key)
     owner = aliased(User)
@@ -94,7 +96,7 @@ def page(
         .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
         .outerjoin(User, User.id == Review.user_id)
         .outerjoin(owner, owner.id == StudyResult.assigned_id)
-        .order_by(*((key.desc(), found.c.study_id.desc()) if order.falling else (key, found.c.study_id)))
+        .order_by(*_order(key, found.c.study_id, order.falling))
     )
     return [Line(*row) for row in session.execute(query)]
 
@@ -136,7 +138,7 @@ def counts(
     else:
         # One walk settles it where few match; else each state is counted by itself, up to the same length.
         state = state_of(viewer).label("state")
-        rows = select(state).where(*asked.conditions(state=False)).limit(COUNTED + 1).subquery()
+        rows = select(state).where(*asked.conditions()).limit(COUNTED + 1).subquery()
         grouped = session.execute(select(rows.c.state, func.count()).group_by(rows.c.state)).all()
         if sum(number for _, number in grouped) <= COUNTED:
             told |= {state: Count(number) for state, number in grouped}
@@ -150,29 +152,38 @@ def counts(
 def _counted_apart(session: Session, asked: Scope) -> dict[str, Count]:
     parts = []
     for state in COUNTED_STATES:
-        conditions = (*asked.conditions(state=False), *in_state(state, asked.viewer))
-        rows = select(literal(1)).where(*conditions).limit(COUNTED + 1).subquery()
-        parts.append(select(literal(state), func.count().label("number")).select_from(rows))
+        for conditions in asked.ways(state):
+            rows = select(literal(1)).where(*conditions).limit(COUNTED + 1).subquery()
+            parts.append(select(literal(state), func.count().label("number")).select_from(rows))
     counted = session.execute(union_all(*parts))
-    return {state: Count(min(number, COUNTED), number > COUNTED) for state, number in counted}
+    return _summed((state, Count(min(number, COUNTED), number > COUNTED)) for state, number in counted)
 
 
 def _counted_among(session: Session, asked: Scope) -> dict[str, Count]:
     """The same where each candidate has to be looked at: so many of each state, and what they hold is the least."""
     parts = []
     for state in COUNTED_STATES:
-        conditions = (*asked.conditions(state=False, broad=False), *in_state(state, asked.viewer))
-        query = select(and_(*asked.broad).label("hit")).where(*conditions)
-        rows = query.limit(LOOKED_AT).subquery()
-        number, seen = func.count().filter(rows.c.hit), func.count()
-        parts.append(select(literal(state), number.label("number"), seen.label("seen")).select_from(rows))
-    return {state: Count(number, seen == LOOKED_AT) for state, number, seen in session.execute(union_all(*parts))}
+        for conditions in asked.ways(state, broad=False):
+            query = select(and_(*asked.broad).label("hit")).where(*conditions)
+            rows = query.limit(LOOKED_AT).subquery()
+            number, seen = func.count().filter(rows.c.hit), func.count()
+            parts.append(select(literal(state), number.label("number"), seen.label("seen")).select_from(rows))
+    counted = session.execute(union_all(*parts))
+    return _summed((state, Count(number, seen == LOOKED_AT)) for state, number, seen in counted)
+
+
+def _summed(counted: Iterable[tuple[str, Count]]) -> dict[str, Count]:
+    found: dict[str, Count] = {}
+    for state, count in counted:
+        found[state] = found.get(state, Count(0)) + count
+    return found
 
 
 def flagged_count(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> int:
     """How many reach the threshold and match, however many they are: for reports, not for pages."""
     asked = scope(session, model_version_id, threshold, filters, bare=True)
-    return session.scalar(select(func.count()).select_from(StudyResult).where(*asked.conditions())) or 0
+    counted = (select(func.count()).select_from(StudyResult).where(*conditions) for conditions in asked.ways())
+    return sum(session.scalar(query) or 0 for query in counted)
 
 
 def standing_at(session: Session, model_version_id: int, study_id: int, filters: Filters) -> Any:
@@ -199,30 +210,43 @@ def neighbours(
     if here is None:
         here = standing_at(session, model_version_id, study_id, filters)
     beyond = None if here is None else (here, study_id)
-    found = []
-    for falling in (not order.falling, order.falling):
-        query = _ordered(asked, falling=falling, beyond=beyond).limit(1).subquery()
-        found.append(session.scalar(select(query.c.study_id)))
-    return (None, found[1]) if here is None else (found[0], found[1])
+    # Both in one statement: what they look up is looked up once.
+    after = _ordered(asked, falling=order.falling, beyond=beyond, limit=1).subquery()
+    parts = [select(literal(False).label("earlier"), after.c.study_id)]
+    if beyond is not None:
+        before = _ordered(asked, falling=not order.falling, beyond=beyond, limit=1).subquery()
+        parts.append(select(literal(True), before.c.study_id))
+    rows = session.execute(union_all(*parts)).all()
+    found: dict[bool, int] = {earlier: number for earlier, number in rows}  # noqa: C416  rows are no pairs to mypy
+    return found.get(True), found.get(False)
 
 
 def _of_version(study_id: ColumnElement[int] | int, model_version_id: int) -> ColumnElement[bool]:
     return and_(StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id)
 
 
-def _ordered(asked: Scope, *, falling: bool, beyond: Place | None) -> Any:
-    column = asked.key
-    query = select(StudyResult.study_id, column).where(*asked.conditions())
-    low, high = asked.bounds()
-    if (
-        beyond is not None
-        and (falling or low is None or beyond[0] >= low)
-        and (not falling or high is None or beyond[0] <= high)
-    ):
-        query = query.where(_beyond(column, beyond, falling))
-    if falling:
-        return query.order_by(column.desc(), StudyResult.study_id.desc())
-    return query.order_by(column, StudyResult.study_id)
+def _ordered(asked: Scope, *, falling: bool, beyond: Place | None, limit: int) -> Select[Any]:
+    """The first of the list from a place on: their numbers, and the values that the list is sorted by."""
+    column, (low, high) = asked.key, asked.bounds()
+    parts = []
+    for conditions in asked.ways():
+        query = select(StudyResult.study_id, column).where(*conditions)
+        if (
+            beyond is not None
+            and (falling or low is None or beyond[0] >= low)
+            and (not falling or high is None or beyond[0] <= high)
+        ):
+            query = query.where(_beyond(column, beyond, falling))
+        parts.append(query.order_by(*_order(column, StudyResult.study_id, falling)).limit(limit))
+    if len(parts) == 1:
+        return parts[0]
+    # Each set comes from an index in its order, and of all no more than wanted.
+    both = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    return select(both).order_by(*_order(both.c[column.key], both.c.study_id, falling)).limit(limit)
+
+
+def _order(key: Column[Any], number: Column[int], falling: bool) -> tuple[Column[Any], Column[int]]:
+    return (key.desc(), number.desc()) if falling else (key, number)
 
 
 def _beyond(column: Any, beyond: Place, falling: bool) -> ColumnElement[bool]:

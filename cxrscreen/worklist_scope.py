@@ -72,7 +72,13 @@ class Scope:
             return asked.since and _midnight(asked.since), until
         return None, None
 
-    def conditions(self, *, state: bool = True, broad: bool = True) -> list[ColumnElement[bool]]:
+    def ways(self, state: str | None = None, *, broad: bool = True) -> list[list[ColumnElement[bool]]]:
+        """The rows of a state, else of the one that is asked for, as sets that share no row: an index answers each."""
+        rows = self.conditions(broad=broad)
+        return [[*rows, *way] for way in in_state(self.filters.state if state is None else state, self.viewer)]
+
+    def conditions(self, *, broad: bool = True) -> list[ColumnElement[bool]]:
+        """Of every filter but the state."""
         asked = self.filters
         found: list[ColumnElement[bool]] = [StudyResult.model_version_id == self.model_version_id]
         stands = StudyResult.score if self.bare else StudyResult.queue
@@ -98,8 +104,6 @@ class Scope:
             found.append(StudyResult.updated_at >= _midnight(asked.since))
         if asked.until:
             found.append(StudyResult.updated_at < _midnight(asked.until + timedelta(days=1)))
-        if state:
-            found += in_state(asked.state, self.viewer)
         return [*found, *self.few, *(self.broad if broad else ())]
 
 
@@ -119,7 +123,7 @@ def scope(
         # Ordered, these come from an index: a table read until enough are found may be read to its end.
         entries = select(Entry.id).where(Entry.job_id == filters.job).order_by(Entry.status)
         if _at_most(session, entries, JOB_FEW):
-            few.append(_among(session, _of_job(filters.job)))
+            few.append(_one_of(session, StudyResult.study_id, _of_job(session, filters.job)))
         else:
             broad.append(_in_job(filters.job))
     if filters.search:
@@ -129,7 +133,7 @@ def scope(
         ]
         found = select(union_all(*parts).subquery().c.id)
         if _at_most(session, found, FOUND_FEW):
-            few.append(_among(session, found))
+            few.append(_one_of(session, StudyResult.study_id, found))
         else:
             broad.append(_found(session, filters.search))
     return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad), viewer, bare)
@@ -140,10 +144,10 @@ def _at_most(session: Session, query: Select[int], few: int) -> bool:
     return (session.scalar(select(func.count()).select_from(rows)) or 0) <= few
 
 
-def _of_job(job_id: int) -> Select[int]:
-    # A scalar subquery finds each image by its number; as a join, all images before the job's may be merged first.
-    study = select(Image.study_id).where(Image.id == Entry.image_id).correlate(Entry).scalar_subquery()
-    return select(study).where(Entry.job_id == job_id, Entry.image_id.is_not(None))
+def _of_job(session: Session, job_id: int) -> Select[int]:
+    # Not a join: all images before the job's may be merged first.
+    images = select(Entry.image_id).where(Entry.job_id == job_id, Entry.image_id.is_not(None))
+    return select(Image.study_id).where(_one_of(session, Image.id, images))
 
 
 def _in_job(job_id: int) -> ColumnElement[bool]:
@@ -185,43 +189,43 @@ def _pattern_order(name: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return UnaryExpression(name, modifier=custom_op("USING ~<~"))  # type: ignore[arg-type]
 
 
-def _among(session: Session, studies: Select[int]) -> ColumnElement[bool]:
+def _one_of(session: Session, column: InstrumentedAttribute[int], numbers: Select[Any]) -> ColumnElement[bool]:
     if session.get_bind().dialect.name == "postgresql":
-        # As an array it is made once, before the list is touched.
-        return StudyResult.study_id == any_(func.array(studies.scalar_subquery(), type_=ARRAY(BigInteger)))
-    return StudyResult.study_id.in_(studies)
+        # As an array it is made once a statement, however often it is asked, and walked through an index in order.
+        array = select(func.array(numbers.scalar_subquery(), type_=ARRAY(BigInteger)).label("numbers")).cte()
+        return column == any_(select(array.c.numbers).scalar_subquery().cast(ARRAY(BigInteger)))
+    return column.in_(numbers)
 
 
-def in_state(state: str, viewer: int | None) -> list[ColumnElement[bool]]:
+def in_state(state: str, viewer: int | None) -> list[list[ColumnElement[bool]]]:
+    """As in `Scope.ways`. What a partial index holds is said in its words, or PostgreSQL does not know that it may."""
     first, second, verdict = StudyResult.first_reader_id, StudyResult.second_reader_id, StudyResult.verdict
     if state == "open":
         mine = [] if viewer is None else [first.is_distinct_from(viewer)]
-        return [verdict.is_(None), second.is_(None), *mine]
+        return [[verdict.is_(None), second.is_(None), *mine]]
     if state == "waiting":
-        # That the first is there is said for the index that holds such rows alone.
-        return [verdict.is_(None), first.is_not(None), _read_by(viewer)]
+        return [[verdict.is_(None), _is(reader, viewer)] for reader in (first, second)]
     if state == "disputed":
-        return [verdict.is_(None), first.is_not(None), second.is_not(None), not_(_read_by(viewer))]
+        others = [] if viewer is None else [first != viewer, second != viewer]
+        return [[verdict.is_(None), first.is_not(None), second.is_not(None), *others]]
     if state == "reviewed":
-        return [verdict.is_not(None)]
-    return [] if state == "all" else [verdict == Verdict(state)]
+        return [[verdict.is_not(None)]]
+    return [[] if state == "all" else [verdict == Verdict(state)]]
 
 
 def state_of(viewer: int | None) -> ColumnElement[str]:
     """The same as an expression: the one state of the list that a row is in."""
+    mine = or_(_is(StudyResult.first_reader_id, viewer), _is(StudyResult.second_reader_id, viewer))
     return case(
         (StudyResult.verdict.is_not(None), StudyResult.verdict.cast(String)),
-        (_read_by(viewer), "waiting"),
+        (mine, "waiting"),
         (StudyResult.second_reader_id.is_not(None), "disputed"),
         else_="open",
     )
 
 
-def _read_by(viewer: int | None) -> ColumnElement[bool]:
-    if viewer is None:
-        return false()
-    first, second = StudyResult.first_reader_id, StudyResult.second_reader_id
-    return func.coalesce(or_(first == viewer, second == viewer), false())
+def _is(reader: InstrumentedAttribute[int | None], viewer: int | None) -> ColumnElement[bool]:
+    return false() if viewer is None else reader == viewer
 
 
 def _assigned(to: str, viewer: int | None) -> ColumnElement[bool]:

@@ -130,10 +130,18 @@ class StudyResult(Base):
             *("model_version_id", "assigned_id", "queue", "study_id"),
             **_where("assigned_id IS NOT NULL"),
         ),
+        # Read blind and not settled: few rows at any time, so that any filter may be beside.
+        Index(
+            "ix_study_results_read_once",
+            *("model_version_id", "first_reader_id", "queue", "study_id"),
+            **_where("first_reader_id IS NOT NULL AND verdict IS NULL"),
+            **_beside("updated_at", "study_date", "score", "draw", "second_reader_id", "assigned_id"),
+        ),
         Index(
             "ix_study_results_read_twice",
             *("model_version_id", "queue", "study_id"),
-            **_where("first_reader_id IS NOT NULL AND verdict IS NULL"),
+            **_where("second_reader_id IS NOT NULL AND verdict IS NULL"),
+            **_beside("updated_at", "study_date", *_OPEN),
         ),
         Index("ix_study_results_drawn", "model_version_id", "draw", "study_id", **_where("draw IS NOT NULL")),
     )
