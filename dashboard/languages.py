@@ -12,10 +12,12 @@ import functools
 import hashlib
 import json
 import re
+from gettext import NullTranslations
 from typing import Any
 
 import flask_babel
-from flask import Blueprint, Flask, Response, redirect, request, url_for
+from flask import Blueprint, Flask, Response, g, redirect, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from dashboard import catalogue
@@ -39,13 +41,29 @@ def current() -> str:
     return locale.language if locale else "en"
 
 
+def translations() -> NullTranslations:
+    """The catalogue of the page's language."""
+    if "translations" not in g:
+        g.translations = flask_babel.get_translations()
+    found: NullTranslations = g.translations
+    return found
+
+
+def text(message: str, /, **values: Any) -> Markup:
+    """What templates call `_`: the message in the language of the page, with its values escaped."""
+    return Markup(translations().gettext(message)) % values  # noqa: S704  the catalogue is ours
+
+
+def texts(one: str, many: str, num: int, /, **values: Any) -> Markup:
+    return Markup(translations().ngettext(one, many, num)) % {"num": num, **values}  # noqa: S704
+
+
 def said(text: object) -> str:
     """A finished English sentence or word in the language of the page; one that the catalogue lacks stays as it is."""
     told = str(text)
     if current() == "en" or not told:
         return told
-    translations = flask_babel.get_translations()
-    exact = str(translations.gettext(told))
+    exact = translations().gettext(told)
     if exact != told:
         return exact
     for pattern, translation in _patterns(current()):
@@ -114,6 +132,8 @@ def _mark(language: str) -> str:
 def install(app: Flask) -> None:
     catalogue.compile_all()
     flask_babel.Babel(app, locale_selector=chosen)
+    # A page of lines says hundreds of words: Jinja's own way makes a context of the template for each.
+    app.jinja_env.globals.update({"gettext": text, "_": text, "ngettext": texts})
     app.add_template_filter(said)
 
     @app.context_processor

@@ -63,6 +63,8 @@ def index() -> str:
         "worklist.html",
         version=version,
         lines=shown,
+        case_at=shell.addresses("studies.show", "study_id", **filters.address()),
+        thumb_at=shell.addresses("images.thumb", "image_id"),
         counts=counts,
         states=worklist.STATES,
         asked=filters,
