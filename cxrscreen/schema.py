@@ -83,8 +83,6 @@ def backup(engine: Engine, target: Path) -> None:
         raise UsageError(f"{target} exists already; name another file.")
     if not source.exists():
         raise UsageError(f"There is no database in {source.parent} yet.")
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"{target} cannot be written: there is no such folder.")
     with closing(sqlite3.connect(source)) as origin, closing(sqlite3.connect(target)) as copy:
         origin.backup(copy)
 

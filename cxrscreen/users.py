@@ -46,11 +46,7 @@ def may(user: User, role: Role) -> bool:
 def add(
     session: Session, name: str, role: Role, password: str | None = None, *, actor: User | str | None = None
 ) -> User:
-    name = name.strip()
-    if not name:
-        raise UsageError("A user needs a name.")
-    if find(session, name):
-        raise Conflict(f"There is already a user named {name!r}.")
+    name = need_free(session, name)
     user = User(name=name, role=role, active=True)
     if password is not None:
         set_password(user, password)
@@ -58,6 +54,16 @@ def add(
     session.flush()
     audit.record(session, actor or user, "user.add", f"user {user.id}", name=user.name, role=role.value)
     return user
+
+
+def need_free(session: Session, name: str) -> str:
+    """The name as it is kept. Raises UsageError where there is none, Conflict where somebody has it."""
+    name = name.strip()
+    if not name:
+        raise UsageError("A user needs a name.")
+    if find(session, name):
+        raise Conflict(f"There is already a user named {name!r}.")
+    return name
 
 
 def every(session: Session) -> list[User]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
-# A cell that begins so is a formula to a spreadsheet.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from cxrscreen.formulas import harmless
+
 PIECE = 1 << 15
 GROUP = 10_000  # rows that are in memory at a time
 
@@ -29,11 +29,6 @@ def csv_lines(rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> Iterato
             held.seek(0)
             held.truncate()
     yield held.getvalue() if writer else ",".join(columns) + "\r\n"
-
-
-def harmless(value: Any) -> Any:
-    """Text that a spreadsheet would run gets an apostrophe, which spreadsheets show as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def parquet_file(rows: Iterator[dict[str, Any]], columns: dict[str, type]) -> IO[bytes]:

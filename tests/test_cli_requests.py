@@ -143,7 +143,7 @@ def test_bad_requests_are_one_line(
     one_line(cli_here("models", "activate", "nobody"), 2, "nobody")
     one_line(cli_here("job", "99"), 2, "99")
     one_line(cli_here("db", "restore", str(picture)), 2, "no backup")
-    one_line(cli_here("db", "backup", str(tmp_path / "no" / "b.db")), 2, "no such folder")
+    one_line(cli_here("db", "backup", str(tmp_path / "no" / "b.db")), 2, "does not exist")
     one_line(cli_here("schedules", "add", "Late", "--cron", "0 25 * * *"), 2, "no cron expression")
     index = tmp_path / "index.csv"
     index.write_text("path,label,patient,source,split\na.png,covid,1,x,train\n")

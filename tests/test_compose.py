@@ -94,6 +94,14 @@ def test_no_password_has_a_default() -> None:
         assert variable[1].startswith(":?"), variable
 
 
+def test_a_container_has_the_rights_of_a_plain_user_and_is_reached_from_this_machine_only() -> None:
+    for service in OURS.values():
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+    assert re.search(r"^USER cxrscreen$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["web"]
+    assert SERVICES["web"]["ports"][0].startswith("${CXRSCREEN_PUBLISH:-127.0.0.1:")
+
+
 def test_the_image_copies_what_the_project_has() -> None:
     copied = set()
     for line in (ROOT / "Dockerfile").read_text().splitlines():

@@ -11,8 +11,8 @@ import seed
 from dashboard_fixtures import Site, done_job, scored
 
 from cxrscreen import db, entries, jobs
+from cxrscreen.formulas import harmless
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Study, User, now
-from dashboard.sheets import harmless
 
 
 def mixed_job(site: Site) -> int:

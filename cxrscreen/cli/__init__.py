@@ -17,8 +17,9 @@ from cxrscreen.errors import CxrscreenError
 def cli() -> None:
     """Screen archives of chest X-rays with a decomposition-transfer classifier.
 
-    Decision support for research and triage; not a medical device. Files are kept under CXRSCREEN_DATA_DIR (default
-    var/). Exit status: 0 everything is accounted for, 1 something failed, 2 the request was wrong.
+    Begin with `cxrscreen demo`, with `cxrscreen screen FOLDER`, or with `cxrscreen up` for the dashboard. Files are
+    kept under CXRSCREEN_DATA_DIR (default var/). Exit status: 0 everything is accounted for, 1 something failed, 2 the
+    request was wrong. Decision support for research and triage; not a medical device.
     """
 
 
@@ -50,8 +51,13 @@ def main() -> None:
     try:
         # Out of its own mode click raises what we put into words, and answers the status that a command left with.
         sys.exit(cli(standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        told = f" See `{context.command_path} --help`." if context else ""
+        click.echo(f"cxrscreen: {error.format_message()}{told}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

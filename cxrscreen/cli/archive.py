@@ -29,25 +29,28 @@ from cxrscreen.cli.common import (
     print_account,
     wait_for,
 )
+from cxrscreen.cli.targets import TargetFile
 from cxrscreen.errors import NotFound, UsageError
+from cxrscreen.formulas import harmless
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Job, JobKind, JobState
 
 ROWS = 1000
+ROW_FILE = TargetFile(".csv", ".parquet")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--model", metavar="M", help="A registered model version or a bundle folder; default: the active one.")
-@click.option("--out", "target", type=click.Path(path_type=Path), help="Write one row an entry to F.csv or F.parquet.")
+@click.option("--out", "target", type=ROW_FILE, help="Write one row for each file or archive member here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_json: bool) -> None:
-    """Screen folders, archives, files and s3:// prefixes, and wait for the end.
+    """Screen folders, archives, files and s3:// prefixes.
 
-    Goes through the same workers and tables as the dashboard; starts an embedded stack if none runs.
+    Waits for the end, with a bar; the results stay in the database, and --out writes them to a file. Goes through the
+    same workers and tables as the dashboard, and starts what is needed if nothing runs. Exit status: 0 every file is
+    accounted for, refused ones too; 1 something failed, or a PATH could not be opened.
     """
-    if target is not None:
-        _check_target(target)
     missing = [path for path in paths if not _can_be_read(path)]
     for path in missing:
         err.print(f"cxrscreen: {path} cannot be opened", style="red", markup=False)
@@ -81,12 +84,13 @@ def _can_be_read(path: str) -> bool:
 @click.command()
 @click.option("--model", metavar="M", help="A registered model version or a bundle folder; default: the active one.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only images that came in on this day or later (UTC).")
-@click.option("--out", "target", type=click.Path(path_type=Path), help="Write one row an image to F.csv or F.parquet.")
+@click.option("--out", "target", type=ROW_FILE, help="Write one row for each image here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def rescreen(model: str | None, since: datetime | None, target: Path | None, as_json: bool) -> None:
-    """Screen the archive again: every image that the model version has not answered for yet."""
-    if target is not None:
-        _check_target(target)
+    """Screen the archive again with another model.
+
+    Reads every image that came in before and that the model version has not answered for yet.
+    """
     open_database()
     _check_workers()
     with db.write() as session:
@@ -99,7 +103,7 @@ def rescreen(model: str | None, since: datetime | None, target: Path | None, as_
 @click.command("jobs")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def jobs_table(as_json: bool) -> None:
-    """List the latest jobs with their accounts."""
+    """List the latest jobs, and what became of their files."""
     open_database()
     with db.read() as session:
         states = [jobs.progress(session, job) for job in jobs.latest(session)]
@@ -120,14 +124,22 @@ def jobs_table(as_json: bool) -> None:
 
 @click.command()
 @click.argument("job_id", type=int, metavar="ID")
-@click.option("--cancel", "action", flag_value="cancel", help="End it; what waits is cancelled.")
-@click.option("--pause", "action", flag_value="pause", help="Stop after the batch in hand.")
-@click.option("--resume", "action", flag_value="resume", help="Go on.")
-@click.option("--retry", "action", flag_value="retry", help="Let what failed or was cancelled wait again.")
-@click.option("--out", "target", type=click.Path(path_type=Path), help="Write its rows to F.csv or F.parquet.")
+@click.option("--cancel", is_flag=True, help="End it; what waits is cancelled.")
+@click.option("--pause", is_flag=True, help="Stop after the batch in hand.")
+@click.option("--resume", is_flag=True, help="Go on with a paused one.")
+@click.option("--retry", is_flag=True, help="Let what failed or was cancelled wait again.")
+@click.option("--out", "target", type=ROW_FILE, help="Write its rows here, as `screen --out` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> None:
-    """Show a job, its account, its outlook and what happened to it (times are UTC), or change its state."""
+def job(job_id: int, target: Path | None, as_json: bool, **actions: bool) -> None:
+    """Show a job, or cancel, pause, resume or retry it.
+
+    ID is its number in `cxrscreen jobs`. Tells what became of its files, how long it will take, and what happened to
+    it (times are UTC).
+    """
+    asked = [name for name, wanted in actions.items() if wanted]
+    if len(asked) > 1:
+        raise UsageError(f"--{asked[0]} and --{asked[1]} at once cannot be: ask for one of them.")
+    action = asked[0] if asked else None
     open_database()
     with db.write() as session:
         jobs.get(session, job_id)
@@ -138,7 +150,6 @@ def job(job_id: int, action: str | None, target: Path | None, as_json: bool) -> 
     if action in ("retry", "resume") and get_settings().broker:
         queue.submit(queue.INGEST, job_id)
     if target is not None:
-        _check_target(target)
         _write_rows(job_id, target)
     with db.read() as session:
         row = jobs.get(session, job_id)
@@ -212,14 +223,6 @@ def _follow(job: Job, target: Path | None, as_json: bool) -> int:
     return 0 if state["state"] == JobState.DONE and not state["failed"] else 1
 
 
-def _check_target(target: Path) -> None:
-    """Before hours of work: a target that cannot be written is refused."""
-    if target.suffix not in (".csv", ".parquet"):
-        raise UsageError(f"--out takes a .csv or a .parquet file, not {target.name!r}.")
-    if target.is_dir() or not target.absolute().parent.is_dir() or not os.access(target.absolute().parent, os.W_OK):
-        raise UsageError(f"{target} cannot be written: its folder is missing or closed to you.")
-
-
 def _write_rows(job_id: int, target: Path) -> None:
     """Write beside the target and rename, so that a file that is there is whole."""
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
@@ -232,7 +235,7 @@ def _write_rows(job_id: int, target: Path) -> None:
                 with fresh.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                     writer = csv.DictWriter(file, names)
                     writer.writeheader()
-                    writer.writerows(chain(first, rows))
+                    writer.writerows({key: harmless(value) for key, value in row.items()} for row in chain(first, rows))
             else:
                 _write_parquet(fresh, names, chain(first, rows))
         fresh.replace(target)

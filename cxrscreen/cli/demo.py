@@ -33,7 +33,10 @@ ARCHIVE_PER_CLASS = 12
 @click.option("--exit", "leave", is_flag=True, help="Leave once the flagged studies are shown.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the dashboard; 0 takes a free one.")
 def demo(leave: bool, port: int) -> None:
-    """Phantoms, a small model trained in front of you, a real upload, the flagged list.
+    """See it work in minutes, on synthetic pictures.
+
+    Draws phantoms, trains a small model on them in front of you, starts the whole stack, uploads an archive and shows
+    the flagged studies.
 
     Everything is synthetic: the model and its scores mean nothing for real pictures. Keeps its files in a folder of its
     own (CXRSCREEN_DATA_DIR with "-demo" at its end).

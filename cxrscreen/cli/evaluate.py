@@ -11,9 +11,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cxrscreen.cli.common import NOTICE, err, out
-from cxrscreen.cli.learn import _teller, progress_columns
+from cxrscreen.cli.learn import DEVICES, SEED, _teller, progress_columns
+from cxrscreen.cli.targets import TargetFile, TargetFolder
 from cxrscreen.errors import UsageError
 
+RESAMPLES = "Times that the patients are drawn anew for an interval (bootstrap)."
 INDEX = click.Path(exists=True, path_type=Path)
 
 
@@ -30,11 +32,10 @@ def _shares(_context: click.Context, _option: click.Parameter, value: str) -> tu
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("index", type=INDEX)
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option(
-    "--out", "target", type=click.Path(path_type=Path), help="Write the figures as JSON; default: print them."
-)
-@click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
+              help="Which pictures of INDEX it is measured on.")  # fmt: skip
+@click.option("--out", "target", type=TargetFile(), help="Write the figures as JSON; default: print them.")
+@click.option("--report", "folder", type=TargetFolder(),
               help="Write an HTML report and its drawings into this folder; implies --training.")  # fmt: skip
 @click.option("--training", is_flag=True,
               help="Look at the training pictures too: subclasses, source probe, relearned audits.")  # fmt: skip
@@ -42,20 +43,19 @@ def _shares(_context: click.Context, _option: click.Parameter, value: str) -> tu
               show_default=True, help="Shares of covid that PPV and NPV are given for.")  # fmt: skip
 @click.option("--map", "how", type=click.Choice(["pca", "tsne"]), default="pca", show_default=True,
               help="How the report's map of the features is made.")  # fmt: skip
-@click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help=RESAMPLES)
 def evaluate(bundle: Path, index: Path, split: str, target: Path | None, folder: Path | None, training: bool,
              prevalences: tuple[float, ...], how: str, resamples: int) -> None:  # fmt: skip
-    """Hold a bundle against a split of INDEX: each figure with its 95 % interval, resampled by patient.
+    """Measure a bundle on the test split of INDEX.
 
-    Lungs, all but the border, and text are taken away in turn, to see what is still answered. docs/evaluation.md says
-    how to read it. The report's folder shows pictures of the data set.
+    BUNDLE is a folder that `train` wrote. Each figure comes with its 95 % interval, resampled by patient. Lungs, all
+    but the border, and text are taken away in turn, to see what is still answered. docs/evaluation.md says how to read
+    it. The report's folder shows pictures of the data set.
     """
     # torch takes seconds to import; commands that need none start without it.
     from models.errors import ModelsError
     from models.evaluation import examine
 
-    if target is not None and not target.absolute().parent.is_dir():
-        raise UsageError(f"The folder of {target} does not exist.")
     try:
         with Progress(console=err, transient=True) as bar:
             task = bar.add_task("screening", total=None)
@@ -90,20 +90,21 @@ def evaluate(bundle: Path, index: Path, split: str, target: Path | None, folder:
 
 @click.command()
 @click.argument("index", type=INDEX)
-@click.option("--out", "target", type=click.Path(file_okay=False, path_type=Path), required=True,
+@click.option("--out", "target", type=TargetFolder(), required=True,
               help="Folder of the bundles and of holdout.json.")  # fmt: skip
-@click.option("--recipe", default="best", show_default=True, help="As train has it.")
+@click.option("--recipe", default="best", show_default=True, help="As of `train`.")
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option("--epochs", type=click.IntRange(2), help="Of both stages together.")
 @click.option("--size", type=click.IntRange(32), help="Side of the network's input, in pixels.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help=SEED)
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True, help=RESAMPLES)
 def holdout(index: Path, target: Path, resamples: int, **options: Any) -> None:
-    """Train without each source of INDEX in turn, and evaluate on the source that was left out.
+    """Train without each source in turn, measure on it.
 
-    Where a class stands in one source only there is nothing to learn it from, and the answer says so.
+    How well does a model do at a hospital it has never seen? INDEX is as for `train`. Where a class stands in one
+    source only there is nothing to learn it from, and the answer says so.
     """
     from models.errors import ModelsError
     from models.recipes import TrainOptions

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cxrscreen.cli.common import err, out
+from cxrscreen.cli.targets import TargetFile
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,20 +23,38 @@ SHOWN = 10
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="SOURCE...")
-@click.option("--out", "target", type=click.Path(dir_okay=False, path_type=Path), help="The CSV to write.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="auto", show_default=True)
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the pictures.")
+@click.option("--out", "target", type=TargetFile(), help="The CSV to write.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Of SOURCE; auto: looked up in it.",
+)
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the pictures, where SOURCE does not tell.",
+)
 @click.option("--adults", is_flag=True, help="Leave out ages under 18, where the age is known.")
 @click.option("--partial", is_flag=True, help="Leave out what is missing or unreadable; else end there.")
 @click.option("--patient", default="", metavar="REGEX", help="Class folders: finds a patient in a path.")
 @click.option("--negative", type=click.Choice(LABELS), help="What `negative` of a COVIDx list stands for.")
 @click.option("--split-seed", type=int, help="Make the split anew; default: keep the source's, or make one from 0.")
 @click.option(
-    "--near", type=click.IntRange(0, 256), default=56, show_default=True, help="Bits of 256 that differ in copies."
+    "--near",
+    type=click.IntRange(0, 256),
+    default=56,
+    show_default=True,
+    help="Two pictures are copies where at most so many of 256 bits of how they look differ.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; status 1 where copies stand in two splits.")
 def index(sources: tuple[Path, ...], target: Path | None, check: bool, **options: Any) -> None:
-    """Turn one SOURCE or several into an INDEX: read, search for copies, split by patient, write a CSV.
+    """Turn data sets into one INDEX to train on.
+
+    Reads every picture, searches for copies, splits by patient and writes a CSV with the columns file, label, patient,
+    source, split.
 
     A SOURCE is an INDEX, a folder of class folders, metadata.csv of ieee8023/covid-chestxray-dataset, a COVIDx list, or
     the reports of the Indiana collection; what it is shows in its content. Copies are searched among all sources
@@ -48,11 +67,8 @@ def index(sources: tuple[Path, ...], target: Path | None, check: bool, **options
 
     if (target is None) != check:
         raise UsageError("Say --out FILE to write the index, or --check to write none.")
-    if target is not None:
-        if not target.absolute().parent.is_dir():
-            raise UsageError(f"The folder of {target} does not exist.")
-        if any(source.resolve() == target.resolve() for source in sources):
-            raise UsageError(f"{target} is the source itself; write to another file.")
+    if target is not None and any(source.resolve() == target.resolve() for source in sources):
+        raise UsageError(f"{target} is the source itself; write to another file.")
     seed, near, form = options.pop("split_seed"), options.pop("near"), options.pop("form")
     options["negative"] = options["negative"] or ""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

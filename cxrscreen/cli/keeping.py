@@ -30,9 +30,10 @@ def archive_group() -> None:
 @click.option("--sweep", is_flag=True, help="Remove what has had no row for longer than CXRSCREEN_ORPHAN_HOURS.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(quick: bool, sweep: bool, as_json: bool) -> None:
-    """Hold the store against the database: hashes, what is missing, what no row names.
+    """Hold the store against the database.
 
-    Exit status 1 where an original, an upload or a file of a folder is missing or damaged.
+    Every hash is reckoned anew; what is missing, damaged or named by no row is listed. Exit status 1 where an original,
+    an upload or a file of a folder is missing or damaged.
     """
     open_database()
     store = blobs.store()
@@ -65,9 +66,10 @@ def check(quick: bool, sweep: bool, as_json: bool) -> None:
 @click.option("--why", default="", help="A reason, kept in the audit log.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(study_id: int, why: str, yes: bool) -> None:
-    """Delete a study: its pictures, results and verdicts, and the uploads it came in.
+    """Delete a study for good.
 
-    STUDY is the number at the end of the study page's address. Files of server folders stay where they are.
+    With it go its pictures, results and verdicts, and the uploads it came in. STUDY is the number at the end of the
+    study page's address. Files of server folders stay where they are.
     """
     open_database()
     with db.read() as session:

@@ -19,11 +19,17 @@ from rich.progress import (
 )
 
 from cxrscreen.cli.common import err, out
+from cxrscreen.cli.targets import TargetFile, TargetFolder
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
     from models.loop import Progress as Told
     from models.recipes import TrainOptions
+
+RECIPES = ("best", "scratch", "detrac", "phantom")
+DEVICES = "auto, cpu, cuda or cuda:N."
+SEED = "Of all that is drawn: the same seed, the same training."
+SENSITIVITY = "The threshold is chosen to find this share of COVID on validation."
 
 WORDS = {
     "images": "reading images",
@@ -56,9 +62,13 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
 
 @click.command()
 @click.argument("index", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
+@click.option("--out", "target", type=TargetFolder(), required=True, help="Folder of the bundle.")
 @click.option(
-    "--recipe", type=click.Choice(["best", "scratch", "detrac", "phantom"]), default="best", show_default=True
+    "--recipe",
+    type=click.Choice(RECIPES),
+    default="best",
+    show_default=True,
+    help="best; scratch: no ImageNet weights; detrac: the authors' schedule; phantom: small and quick, for the demo.",
 )
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option(
@@ -66,14 +76,16 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
     type=click.Choice(["shallow", "fine", "deep"]),
     default="deep",
     show_default=True,
-    help="The last layer; layer by layer while validation improves; all of it.",
+    help="What is trained: the last layer, layer by layer while validation improves, or all of it.",
 )
 @click.option("--k", metavar="auto|N", callback=_k, help="Subclasses of each class; default: the recipe's.")
-@click.option("--epochs", type=click.IntRange(2), help="Of both stages together.")
-@click.option("--size", type=click.IntRange(32), help="Side of the network's input, in pixels.")
-@click.option("--batch", type=click.IntRange(2))
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of the first stage.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(2), help="Of both stages together; default: the recipe's.")
+@click.option("--size", type=click.IntRange(32), help="Side of the network's input in pixels; default: the recipe's.")
+@click.option("--batch", type=click.IntRange(2), help="Pictures of a step; default: the recipe's.")
+@click.option(
+    "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of the first stage; default: the recipe's."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help=SEED)
 @click.option("--accumulate", type=click.IntRange(1), help="Batches that make one step, where memory is short.")
 @click.option(
     "--pretrained/--from-scratch",
@@ -86,7 +98,7 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Begin with these weights of the same network.",
 )
-@click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True)
+@click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True, help=SENSITIVITY)
 @click.option(
     "--folds",
     type=click.IntRange(0),
@@ -94,12 +106,13 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
     help="Choose the threshold by cross-validation over training and validation: so many trainings more.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--name", default="", help="Of the model version.")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--name", default="", help="Name of the model version; default: made of the recipe and the weights.")
 def train(index: Path, target: Path, **options: Any) -> None:
-    """Train a DeTraC bundle on INDEX, a CSV with columns file, label, patient, source, split.
+    """Train a model (DeTraC) on INDEX and write its bundle.
 
-    Paths are relative to the CSV; labels are covid, normal, pneumonia. Whatever `index` reads is taken as well.
+    INDEX is a CSV with the columns file, label, patient, source, split; paths are relative to it, labels are covid,
+    normal, pneumonia, splits train, val, test. Whatever `index` reads is taken as well.
     Choices are made on validation; the test split stays closed until `evaluate`. Interrupted, the same command goes on
     where it was.
     """
@@ -161,13 +174,13 @@ def _show_bundle(bundle: Path) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", "target", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Weights file.")
+@click.option("--out", "target", type=TargetFile(), required=True, help="The file of weights to write.")
 @click.option("--backbone", default="tf_efficientnet_lite0", show_default=True, help="Any timm network.")
 @click.option("--size", type=click.IntRange(32), default=192, show_default=True, help="Side in pixels.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch", type=click.IntRange(8), default=64, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=5e-4, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Times through all pictures.")
+@click.option("--batch", type=click.IntRange(8), default=64, show_default=True, help="Pictures of a step.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=5e-4, show_default=True, help="Learning rate.")
+@click.option("--seed", type=int, default=0, show_default=True, help=SEED)
 @click.option("--pretrained/--from-scratch", default=True, show_default=True, help="Begin with ImageNet weights.")
 @click.option(
     "--weights",
@@ -175,18 +188,17 @@ def _show_bundle(bundle: Path) -> None:
     help="Begin with these weights of the same network.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="Threads of PyTorch; 0: one for each core.")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
 def pretrain(source: Path, target: Path, **options: Any) -> None:
-    """Learn what chests look like from pictures without labels, for `train --weights`.
+    """Learn from pictures without labels, for `train`.
 
+    Writes weights that `train --weights` begins with.
     SOURCE is an INDEX, of which the training pictures are taken, or a folder. Interrupted, the same command goes on.
     """
     from models.errors import ModelsError
     from models.pretrain import PretrainOptions
     from models.pretrain import pretrain as run
 
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"The folder of {target} does not exist.")
     try:
         with Progress(*progress_columns(), console=err, transient=True) as bar:
             written = run(source, target, PretrainOptions(**options), _teller(bar))

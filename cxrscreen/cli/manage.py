@@ -11,6 +11,7 @@ from rich.table import Table
 from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
 from cxrscreen.cli import serve
 from cxrscreen.cli.common import check_bundle, open_database, out
+from cxrscreen.cli.targets import TargetFile
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Role
 
@@ -19,7 +20,7 @@ ROLES = click.Choice([role.value for role in Role])
 
 @click.group("models")
 def models_group() -> None:
-    """List, register, compare, activate and roll back model versions."""
+    """List, compare, activate and roll back model versions."""
 
 
 @models_group.command("list")
@@ -66,7 +67,10 @@ def list_models(as_json: bool) -> None:
 @click.option("--name", help="Another name than the bundle's own.")
 @click.option("--activate", "now", is_flag=True, help="Make it the version that people see, too.")
 def register(folder: Path, name: str | None, now: bool) -> None:
-    """Take a bundle folder into the store and the registry."""
+    """Take a bundle into the store.
+
+    FOLDER is what `train` wrote. The version is a candidate, which screens in shadow, until it is activated.
+    """
     check_bundle(folder)
     open_database()
     with db.write() as session:
@@ -80,7 +84,10 @@ def register(folder: Path, name: str | None, now: bool) -> None:
 @click.argument("name")
 @click.option("--sign-off", default="at the command line", help="Why, in your words; kept with the change.")
 def activate(name: str, sign_off: str) -> None:
-    """Make a version the one that people see; the one before is kept, and `models rollback` gives it back."""
+    """Make a version the one that people see.
+
+    NAME is a name or a number of `models list`. The version before is kept, and `models rollback` gives it back.
+    """
     open_database()
     with db.write() as session:
         version = registry.get(session, name)
@@ -94,7 +101,10 @@ def activate(name: str, sign_off: str) -> None:
 
 @models_group.command()
 def rollback() -> None:
-    """Give people back the version that they saw before the last activation."""
+    """Give people back the version before.
+
+    That is the one they saw before the last activation.
+    """
     open_database()
     with db.write() as session:
         name = registry.roll_back(session, "command line").name
@@ -105,7 +115,10 @@ def rollback() -> None:
 @click.argument("first")
 @click.argument("second")
 def compare_models(first: str, second: str) -> None:
-    """Compare two versions on the studies that both have scored; prints JSON."""
+    """Compare two versions on the studies of both.
+
+    Prints JSON: what each flags of the studies that both have scored, and which would change.
+    """
     open_database()
     with db.read() as session:
         said = compare.versions(session, registry.get(session, first), registry.get(session, second))
@@ -119,12 +132,14 @@ def users_group() -> None:
 
 @users_group.command()
 @click.argument("name")
-@click.option("--role", type=ROLES, default=Role.READER.value, show_default=True)
+@click.option("--role", type=ROLES, default=Role.READER.value, show_default=True, help="As of `users role`.")
 @click.option("--link", is_flag=True, help="Print a one-time sign-in link instead of asking for a password.")
 def add(name: str, role: str, link: bool) -> None:
     """Add a person; asks for the password."""
-    password = None if link else click.prompt("Password", hide_input=True, confirmation_prompt=True)
     open_database()
+    with db.read() as session:
+        users.need_free(session, name)
+    password = None if link else click.prompt("Password", hide_input=True, confirmation_prompt=True)
     with db.write() as session:
         user = users.add(session, name, Role(role), password)
         token = users.make_link(session, user) if link else None
@@ -137,7 +152,11 @@ def add(name: str, role: str, link: bool) -> None:
 @click.argument("name")
 @click.argument("role", type=ROLES)
 def set_role(name: str, role: str) -> None:
-    """Change a person's role."""
+    """Change a person's role.
+
+    Operators upload and schedule; readers also give verdicts; administrators also manage people, models and
+    thresholds. The person has to sign in anew.
+    """
     open_database()
     with db.write() as session:
         user = users.get(session, name)
@@ -148,8 +167,10 @@ def set_role(name: str, role: str) -> None:
 @click.argument("name")
 def set_password(name: str) -> None:
     """Change a person's password; asks for it."""
-    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     open_database()
+    with db.read() as session:
+        users.get(session, name)
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     with db.write() as session:
         user = users.get(session, name)
         users.set_password(user, password)
@@ -164,7 +185,10 @@ def db_group() -> None:
 @db_group.command()
 @click.option("--first-start", is_flag=True, help="Give an empty one the model in the box and a nightly schedule, too.")
 def upgrade(first_start: bool) -> None:
-    """Bring the schema to this version's."""
+    """Bring the schema to this version's.
+
+    The embedded SQLite is upgraded by itself; PostgreSQL only by this.
+    """
     schema.upgrade(db.get_engine())
     if first_start:
         serve.first_start(people=False)
@@ -173,7 +197,10 @@ def upgrade(first_start: bool) -> None:
 
 @db_group.command()
 def check() -> None:
-    """Hold the schema against the tables."""
+    """See whether the schema is this version's.
+
+    Exit status 1 where it is not.
+    """
     found = schema.differences(db.get_engine())
     for difference in found:
         out.print(str(difference), markup=False)
@@ -182,9 +209,12 @@ def check() -> None:
 
 
 @db_group.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=TargetFile(), metavar="FILE")
 def backup(target: Path) -> None:
-    """Copy the embedded database while it is in use."""
+    """Copy the embedded database to FILE, while it is in use.
+
+    Rows only: pictures and models are in the store, and the keys of pseudonyms under secrets/ of the data folder.
+    """
     schema.backup(db.get_engine(), target)
     out.print(f"Backup: {target}", markup=False)
 
@@ -192,7 +222,10 @@ def backup(target: Path) -> None:
 @db_group.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def restore(source: Path) -> None:
-    """Put a backup back; the stack must not run."""
+    """Put a backup back; the stack must not run.
+
+    What stood there before is kept beside it.
+    """
     if local.is_running():
         raise UsageError("The stack runs: end it first.")
     schema.restore(db.get_engine(), source)

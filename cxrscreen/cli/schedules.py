@@ -28,9 +28,9 @@ OPTIONS = (
     click.option("--job", help="Only the images of this job, or 'none'."),
     click.option("--only", type=click.Choice(schedules.ONLY), help="What the active version flagged, or did not."),
     click.option("--folder", help="Read this folder or s3:// prefix instead of the archive; or 'none'."),
-    click.option("--watch/--whole", default=None, help="Of the folder just what is new each time, or all of it."),
+    click.option("--watch/--whole", default=None, help="Of the folder: just what is new each time, or all of it."),
     click.option("--rate", help="Images a minute at most, or 'none'."),
-    click.option("--on/--off", "enabled", default=None, help="Whether it opens its nights."),
+    click.option("--on/--off", "enabled", default=None, help="Whether its runs begin at all."),
 )
 
 
@@ -42,13 +42,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("schedules")
 def schedules_group() -> None:
-    """List and change the schedules by which the archive is read again, and see what came of each night."""
+    """When the archive is read again, night by night.
+
+    List and change the schedules, and see what came of each night.
+    """
 
 
 @schedules_group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_schedules(as_json: bool) -> None:
-    """List the schedules with their next runs, and the latest nights."""
+    """List the schedules, their next runs and the latest nights."""
     open_database()
     with db.read() as session:
         rows = [_told(session, row) for row in schedules.every(session)]
@@ -78,7 +81,10 @@ def list_schedules(as_json: bool) -> None:
 @click.argument("name")
 @_options
 def add_schedule(name: str, **typed: Any) -> None:
-    """Make a schedule; without options every night at 22:00 UTC, over everything, with the active version."""
+    """Make a schedule.
+
+    Without options: every night at 22:00 UTC, over everything, with the active version.
+    """
     open_database()
     with db.write() as session:
         row = schedules.add(session, _wish(Wish(name), typed), ACTOR)
@@ -102,7 +108,10 @@ def edit_schedule(name: str, **typed: Any) -> None:
 @schedules_group.command("remove")
 @click.argument("name")
 def remove_schedule(name: str) -> None:
-    """Remove a schedule and its nights; its jobs and their results stay."""
+    """Remove a schedule and its nights.
+
+    Its jobs and their results stay.
+    """
     open_database()
     with db.write() as session:
         schedules.remove(session, schedules.by_name(session, name), ACTOR)
@@ -112,7 +121,10 @@ def remove_schedule(name: str) -> None:
 @schedules_group.command("run")
 @click.argument("name")
 def run_schedule(name: str) -> None:
-    """Begin a run of a schedule now; a stack that runs does the work."""
+    """Begin a run of a schedule now.
+
+    The work is done by a stack that runs (`cxrscreen up`).
+    """
     from worker import nightly  # Celery and the settings of a worker, which no other command of the group wants
 
     open_database()

@@ -21,7 +21,11 @@ from cxrscreen.tables import Role, Schedule, User
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the dashboard; 0 takes a free one.")
 def up(port: int | None) -> None:
-    """Run the embedded stack in the foreground: Redis, workers, beat, dashboard. Ctrl-C ends all of it."""
+    """Run the dashboard and its workers on this machine.
+
+    Redis, ingest and screening workers, the clock of the schedules and the dashboard, in the foreground; Ctrl-C ends
+    all of it, and what was not done goes on with the next `up`. The first start prints a link that signs you in once.
+    """
     settings = get_settings()
     stack = local.Stack(settings, port=port)
     if local.is_running(settings):
@@ -77,7 +81,10 @@ def greet(address: str) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Look at everything a run needs and say what to mend."""
+    """Look at what a run needs, and say what to mend.
+
+    Exit status 1 where something is to be mended.
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("Python", lambda: sys.version.split()[0]),
         ("database", _database),

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from cxrscreen.cli.learn import DEVICES, RECIPES, SENSITIVITY
 from cxrscreen.cli.study_run import Run, run_study
-
-RECIPES = ("best", "scratch", "detrac", "phantom")
+from cxrscreen.cli.targets import TargetFolder
 
 
 def _list(kind: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], tuple[Any, ...]]:
@@ -39,23 +39,28 @@ def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Calla
         for one in reversed(
             (
                 click.argument("index", type=click.Path(exists=True, path_type=Path)),
-                click.option("--out", "target", type=click.Path(path_type=Path), required=True, help="Folder."),
-                click.option("--seeds", default=seeds, show_default=True, callback=_list(int)),
-                click.option("--recipe", type=click.Choice(RECIPES), default="best", show_default=True),
+                click.option("--out", "target", type=TargetFolder(), required=True, help="Folder of the results."),
+                click.option("--seeds", default=seeds, show_default=True, callback=_list(int),
+                             help="A training with each."),
+                click.option("--recipe", type=click.Choice(RECIPES), default="best", show_default=True,
+                             help="As of `train`."),
                 click.option("--backbone", default="", help="Any timm network; default: the recipe's."),
                 click.option("--size", type=click.IntRange(32), default=size, show_default=size is not None,
                              help="Side of the input in pixels; default: the recipe's."),
                 click.option("--epochs", type=click.IntRange(2), default=epochs, show_default=epochs is not None,
                              help="Of both stages together; default: the recipe's."),
-                click.option("--batch", type=click.IntRange(2)),
-                click.option("--lr", type=click.FloatRange(0, min_open=True)),
+                click.option("--batch", type=click.IntRange(2), help="Pictures of a step; default: the recipe's."),
+                click.option("--lr", type=click.FloatRange(0, min_open=True),
+                             help="Learning rate; default: the recipe's."),
                 click.option("--pretrained/--no-pretrained", default=None, help="Begin with published weights."),
                 click.option("--weights", type=a_file, help="Begin with these weights of the recipe's network."),
-                click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True),
-                click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True),
+                click.option("--sensitivity", type=click.FloatRange(0, 1), default=0.95, show_default=True,
+                             help=SENSITIVITY),
+                click.option("--resamples", type=click.IntRange(10), default=1000, show_default=True,
+                             help="Times that the patients are drawn anew for an interval (bootstrap)."),
                 click.option("--threads", type=click.IntRange(0), default=0,
                              help="Threads of PyTorch; 0: OMP_NUM_THREADS, or one for each core."),
-                click.option("--device", default="auto", show_default=True),
+                click.option("--device", default="auto", show_default=True, help=DEVICES),
             )
         ):  # fmt: skip
             command = one(command)
@@ -66,10 +71,11 @@ def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Calla
 
 @click.group("study")
 def study_group() -> None:
-    """Baselines, ablation, learning curve and imbalance, each in one table.
+    """Experiments of many trainings, each one table.
 
-    A study writes results.json, results.csv, README.md and plot.png to its folder. Interrupted, the same command goes
-    on where it was; a finished row is not trained again.
+    Does decomposing help, how much data does it take, what do older networks reach? Each writes results.json,
+    results.csv, README.md and plot.png to its folder. Interrupted, the same command goes on where it was; a finished
+    row is not trained again.
     """
 
 
@@ -77,10 +83,10 @@ def study_group() -> None:
 @_shared(96, 10, "0")
 @click.option("--only", default="", callback=_list(str), metavar="NAME,...", help="Rows to run; default: all.")
 def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) -> None:
-    """Set texture features, older networks and ours side by side on one split.
+    """Texture features, older networks and ours.
 
-    AlexNet, VGG19, Xception and the authors' schedule begin from random weights unless --pretrained fetches theirs;
-    size and length are reduced so that two cores can do it.
+    All are trained and measured on one split. AlexNet, VGG19, Xception and the authors' schedule begin from random
+    weights unless --pretrained fetches theirs; size and length are reduced so that two cores can do it.
     """
 
     def study(run: Run) -> None:
@@ -95,12 +101,15 @@ def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) 
 
 @study_group.command()
 @_shared(None, None, "0,1,2")
-@click.option("--tuning", type=click.Choice(["shallow", "fine", "deep"]), default="deep", show_default=True)
+@click.option(
+    "--tuning", type=click.Choice(["shallow", "fine", "deep"]), default="deep", show_default=True, help="As of `train`."
+)
 @click.option("--k", default="auto,2,3", show_default=True, callback=_list(_k), help="What is held against k = 1.")
 def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any) -> None:
-    """Hold decomposed classes against whole ones: one first stage a seed, only k differs.
+    """Decomposed classes against whole ones.
 
-    Differences are paired: the same resampled patients for both sides, averaged over seeds.
+    One first stage a seed; only k, the number of subclasses, differs. Differences are paired: the same resampled
+    patients for both sides, averaged over seeds.
     """
 
     def study(run: Run) -> None:
@@ -115,14 +124,21 @@ def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any
 
 @study_group.command()
 @_shared(None, None, "0,1,2")
-@click.option("--k", default="auto", show_default=True, callback=lambda c, o, v: _list(_k)(c, o, v)[0])
+@click.option(
+    "--k",
+    default="auto",
+    show_default=True,
+    callback=lambda c, o, v: _list(_k)(c, o, v)[0],
+    help="Subclasses of each class.",
+)
 @click.option(
     "--shares", default="10,25,50,100", show_default=True, callback=_list(int), help="Per cent of the patients."
 )
 def curve(index: Path, target: Path, k: str | int, shares: tuple[int, ...], **options: Any) -> None:
-    """Train on a share of the training patients, decomposed and whole.
+    """What a share of the training data gives.
 
-    With fewer pictures an epoch has fewer steps; up to four times the epochs make up for it.
+    Each share of the training patients, decomposed and whole. With fewer pictures an epoch has fewer steps; up to four
+    times the epochs make up for it.
     """
 
     def study(run: Run) -> None:
@@ -137,14 +153,21 @@ def curve(index: Path, target: Path, k: str | int, shares: tuple[int, ...], **op
 
 @study_group.command()
 @_shared(None, None, "0,1,2")
-@click.option("--k", default="auto", show_default=True, callback=lambda c, o, v: _list(_k)(c, o, v)[0])
+@click.option(
+    "--k",
+    default="auto",
+    show_default=True,
+    callback=lambda c, o, v: _list(_k)(c, o, v)[0],
+    help="Subclasses of each class.",
+)
 @click.option(
     "--ratios", default="1,5,20", show_default=True, callback=_list(int), help="Others for each COVID picture."
 )
 def imbalance(index: Path, target: Path, k: str | int, ratios: tuple[int, ...], **options: Any) -> None:
-    """Train with COVID at 1:1, 1:5, 1:20 against the rest, decomposed and whole.
+    """What rare COVID does to a training.
 
-    All ratios are drawn with the same number of pictures in all, so that only the balance differs.
+    COVID at 1:1, 1:5, 1:20 against the rest, decomposed and whole. All ratios are drawn with the same number of
+    pictures in all, so that only the balance differs.
     """
 
     def study(run: Run) -> None:
