@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import features
@@ -32,7 +32,8 @@ def confirmed(session: Session, study_id: int, result: Result, limit: int = 3) -
         .where(
             StudyResult.model_version_id == result.model_version_id,
             StudyResult.subclass == result.subclass,
-            StudyResult.verdict == Verdict.CONFIRMED,
+            # In the statement itself: an index of such rows alone is not used for a value that comes beside it.
+            StudyResult.verdict == literal(Verdict.CONFIRMED, StudyResult.verdict.type, literal_execute=True),
             StudyResult.study_id != study_id,
         )
         .order_by(StudyResult.queue.desc())

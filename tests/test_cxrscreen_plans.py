@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from conftest import database_on, forget_settings
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.engine import make_url
 
 from bench import worklist, worklist_rows
+from cxrscreen import alike, db, jobs, worklist_scope
 from cxrscreen import counts as counts_of_jobs
-from cxrscreen import db, jobs, worklist_scope
 from cxrscreen.settings import Settings
+from cxrscreen.tables import Result
 from cxrscreen.worklist import counts, neighbours, page
 from cxrscreen.worklist_filters import Filters
 
@@ -51,24 +53,32 @@ def archive(
 
 def troubles(known: dict[str, int], filters: Filters) -> list[str]:
     """The scans of whole tables and the long sorts in the plans of a list's queries."""
-    version = filters.model or known["active"]
+    version, viewer = filters.model or known["active"], known["reader"]
+    with db.read() as session, asking() as asked:
+        page(session, version, 0.5, filters, limit=51, viewer=viewer)
+        counts(session, version, 0.5, filters, viewer=viewer)
+        neighbours(session, version, 0.5, STUDIES // 2, filters, viewer=viewer)
+    return [line for plan in plans(asked) for line in _walk(plan)]
+
+
+@contextmanager
+def asking() -> Iterator[list[tuple[str, Any]]]:
+    """What the database is asked meanwhile: statements and their parameters."""
     asked: list[tuple[str, Any]] = []
 
     def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         asked.append((statement, parameters))
 
-    found = []
+    event.listen(db.get_engine(), "before_cursor_execute", keep)
+    yield asked
+    event.remove(db.get_engine(), "before_cursor_execute", keep)
+
+
+def plans(asked: list[tuple[str, Any]], how: str = "FORMAT JSON") -> list[dict[str, Any]]:
     with db.read() as session:
-        event.listen(db.get_engine(), "before_cursor_execute", keep)
-        viewer = known["reader"]
-        page(session, version, 0.5, filters, limit=51, viewer=viewer)
-        counts(session, version, 0.5, filters, viewer=viewer)
-        neighbours(session, version, 0.5, STUDIES // 2, filters, viewer=viewer)
-        event.remove(db.get_engine(), "before_cursor_execute", keep)
-        for statement, parameters in asked:
-            told = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-            found += list(_walk(told[0]["Plan"] if isinstance(told, list) else json.loads(told)[0]["Plan"]))
-    return found
+        ask = session.connection().exec_driver_sql
+        told = [ask(f"EXPLAIN ({how}) {statement}", parameters).scalar_one() for statement, parameters in asked]
+    return [one[0]["Plan"] if isinstance(one, list) else json.loads(one)[0]["Plan"] for one in told]
 
 
 def _walk(node: dict[str, Any]) -> Iterator[str]:
@@ -110,14 +120,53 @@ def test_without_its_index_a_list_is_in_trouble(archive: dict[str, int], index: 
 
 def test_the_account_of_a_large_job_reads_a_few_rows(archive: dict[str, int]) -> None:
     """The database keeps the counts as rows change; a look at a job reads no entry."""
-    asked: list[tuple[str, Any]] = []
-
-    def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
     with db.read() as session:
-        event.listen(db.get_engine(), "before_cursor_execute", keep)
-        assert jobs.account(session, archive["whole"]).found == STUDIES
-        event.remove(db.get_engine(), "before_cursor_execute", keep)
+        with asking() as asked:
+            assert jobs.account(session, archive["whole"]).found == STUDIES
         assert counts_of_jobs.wrong(session) == []
     assert len(asked) == 1 and "job_counts" in asked[0][0] and "entries" not in asked[0][0]
+
+
+def rows_read(asked: list[tuple[str, Any]]) -> float:
+    """The rows that a step of a plan at most reads, those that it throws away counted in."""
+    return max(rows for plan in plans(asked, "ANALYZE, FORMAT JSON") for rows in _read(plan))
+
+
+def _read(node: dict[str, Any]) -> Iterator[float]:
+    yield node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    for below in node.get("Plans", []):
+        yield from _read(below)
+
+
+@pytest.mark.parametrize(
+    ("index", "state"), [("ix_study_results_read_once", "waiting"), ("ix_study_results_read_twice", "disputed")]
+)
+def test_what_was_read_blind_is_found_without_a_walk(archive: dict[str, int], index: str, state: str) -> None:
+    """Not past what is merely open; without its index it walks."""
+
+    def read() -> float:
+        with db.read() as session, asking() as asked:
+            assert page(session, archive["active"], 0.5, Filters(state=state), viewer=archive["reader"])
+        return rows_read(asked)
+
+    assert read() <= 100
+    with db.write() as session:
+        session.execute(text(f"DROP INDEX {index}"))
+    assert read() > 200
+
+
+def test_the_nearest_confirmed_cases_are_found_without_a_walk(archive: dict[str, int]) -> None:
+    """Neither past the confirmed of other subclasses nor past what nobody confirmed; without its index it walks."""
+
+    def read(subclass: str) -> float:
+        with db.read() as session:
+            of = select(Result).where(Result.model_version_id == archive["active"], Result.subclass == subclass)
+            result = session.scalars(of.limit(1)).one()
+            with asking() as asked:
+                assert alike.confirmed(session, 0, result)
+        return rows_read(asked)
+
+    assert max(read("covid-1"), read("normal-1")) <= alike.LOOKED_AT
+    with db.write() as session:
+        session.execute(text("DROP INDEX ix_study_results_confirmed"))
+    assert read("normal-1") > 2 * alike.LOOKED_AT

@@ -143,6 +143,13 @@ class StudyResult(Base):
             **_where("second_reader_id IS NOT NULL AND verdict IS NULL"),
             **_beside("updated_at", "study_date", *_OPEN),
         ),
+        # The nearest cases of a flag are looked for on every study's page.
+        Index(
+            "ix_study_results_confirmed",
+            *("model_version_id", "subclass", "queue"),
+            **_where("verdict = 'confirmed'"),
+            postgresql_include=["study_id", "image_id", "score"],
+        ),
         Index("ix_study_results_drawn", "model_version_id", "draw", "study_id", **_where("draw IS NOT NULL")),
     )
 

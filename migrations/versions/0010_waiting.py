@@ -1,4 +1,4 @@
-"""Indexes for cases that were read blind and wait: whose they are, and where readers differ
+"""Indexes of few rows: cases that were read blind and wait, those where readers differ, and the confirmed
 
 Revision: 0010, follows 0009
 """
@@ -25,6 +25,7 @@ INDEXES = {
         ("updated_at", "study_date", "score", "draw", "first_reader_id", "second_reader_id", *BESIDE),
         "second_reader_id IS NOT NULL AND verdict IS NULL",
     ),
+    "confirmed": (("subclass", "queue"), ("study_id", "image_id", "score"), "verdict = 'confirmed'"),
 }
 FORMER = {"read_twice": (("queue", "study_id"), (), "first_reader_id IS NOT NULL AND verdict IS NULL")}
 
