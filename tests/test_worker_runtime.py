@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from worker import runtime
@@ -24,3 +28,13 @@ def test_a_heartbeat_outlives_whatever_stopped_one_beat(monkeypatch: pytest.Monk
     assert heartbeat._thread is not None
     heartbeat._thread.join(10)
     assert len(beats) == 3
+
+
+def test_numpy_keeps_no_threads_that_spin_beside_the_decoders() -> None:
+    script = (
+        "from worker import pixels\n"
+        "from threadpoolctl import threadpool_info\n"
+        "print([one['num_threads'] for one in threadpool_info() if one['internal_api'] == 'openblas'])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(json.loads(told.stdout)) == {1}
