@@ -60,14 +60,14 @@ def step_seconds(quick: bool, kept: bool, steps: int, backbone: str | None) -> f
     """The median of a step forward and backward, after one that is not counted."""
     import torch
 
+    from cxrscreen.imaging.memory import MOST, keep_freed
     from models.depthwise import QuickDepthwise
-    from models.device import keep_memory
     from models.loop import autocast
     from models.recipes import RECIPES
     from models.transfer import Network, channels_last
 
     if kept:
-        keep_memory()
+        keep_freed(MOST)
     torch.set_num_threads(1)
     recipe = RECIPES["best"]
     network = channels_last(Network(backbone or recipe.backbone, 3)).train()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from models.errors import OptionsInvalid
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -49,18 +46,3 @@ def repeatable() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
-
-
-def keep_memory() -> None:
-    """Ask the C library to keep what is freed for the next step, in place of handing it back and fetching it again.
-
-    Each step of a training frees and asks for the same hundreds of megabytes: by default a hundred thousand page
-    faults. It is a setting of the process (mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD); where the library knows none,
-    nothing changes.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

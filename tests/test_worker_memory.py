@@ -11,6 +11,7 @@ import pytest
 SCRIPT = """
 import resource
 import numpy as np
+from cxrscreen.imaging import memory
 from worker import runtime
 
 def faults():
@@ -20,7 +21,7 @@ def faults():
         del first, second
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-runtime.keep_freed_memory()
+memory.keep_freed(runtime.KEPT_BYTES, runtime.MAPPED_FROM)
 faults()
 print(faults())
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 import mmap
@@ -19,6 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from cxrscreen import db
+from cxrscreen.imaging import memory
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Worker, now
 
@@ -32,10 +32,9 @@ PATIENCE_SECONDS = 60.0  # a database that is restarted is back sooner
 # runs through at once instead of sharing every core's cache with the decoding of the next one.
 SCREENING_NICE, INGEST_NICE = 2, 5
 
-# Of glibc's mallopt: how much free memory a heap keeps at its end, and from which size on an array is mapped by itself.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# A picture of the largest detectors, samples and all; the second is the most that glibc takes.
-KEPT_BYTES, HEAP_BYTES = 64 << 20, 32 << 20
+# What an ingest keeps of freed memory: a picture of the largest detectors, samples and all; the second is the most that
+# glibc takes. Without, a third of what an uncompressed file costs is the kernel's setting of pages to zero.
+KEPT_BYTES, MAPPED_FROM = 64 << 20, 32 << 20
 
 # One byte that the processes of a pool share with their parent: it is mapped before the fork, and writing it in a
 # signal handler needs no lock.
@@ -70,14 +69,6 @@ def patiently(do: Callable[[], Told]) -> Told:
             time.sleep(0.3)
 
 
-def keep_freed_memory() -> None:
-    """Let the next picture have the last one's memory: by itself glibc gives arrays of megabytes back at once, and the
-    kernel hands them out again page by page, each set to zero. A third of what an uncompressed file costs is that."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, HEAP_BYTES)
-
-
 def _forbid_idling(connection: Any, _record: Any) -> None:
     """A worker that is frozen in the middle of a transaction must not hold its locks for longer than a lease."""
     if hasattr(connection, "pgconn"):  # psycopg's; SQLite has no such thing
@@ -96,7 +87,7 @@ def watch_signals() -> None:
     def _fresh_process(**_: Any) -> None:
         global _boot
         os.nice(INGEST_NICE)
-        keep_freed_memory()
+        memory.keep_freed(KEPT_BYTES, MAPPED_FROM)
         _boot = os.urandom(3).hex()
         # The parent's connections are not ours: forget them without closing them.
         db.get_engine().dispose(close=False)
