@@ -9,6 +9,7 @@ from cxrscreen import audit, db, users
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Role
 from dashboard import forms, identity
+from dashboard.roles import RIGHTS
 from dashboard.security import needs
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
@@ -19,7 +20,9 @@ blueprint = Blueprint("people", __name__, url_prefix="/people")
 def index() -> str:
     with db.read() as session:
         found = users.every(session)
-    return render_template("people.html", people=found, roles=list(Role), least=users.PASSWORD_LENGTH)
+    return render_template(
+        "people.html", people=found, roles=list(Role), least=users.PASSWORD_LENGTH, rights=RIGHTS, rank=users.RANK
+    )
 
 
 @blueprint.post("")

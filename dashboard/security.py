@@ -85,6 +85,7 @@ def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 raise Forbidden(f"This needs the role {role.value}; ask an administrator.")
             return view(*args, **kwargs)
 
+        checked.__dict__["needs"] = role
         return checked
 
     return wrap

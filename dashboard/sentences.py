@@ -12,24 +12,27 @@ from collections.abc import Iterator
 from babel.messages import extract, pofile
 from babel.messages.catalog import Catalog
 
-from cxrscreen import findings, tables, timeline, worklist
+from cxrscreen import audit, findings, tables, timeline, worklist
 from cxrscreen.imaging import reasons
+from dashboard import audit as audit_page
 from dashboard import catalogue
 from dashboard.catalogue import HERE, PLACE
 
-SHARED = HERE.parent / "cxrscreen"
+SHARED, WORKER = HERE.parent / "cxrscreen", HERE.parent / "worker"
 # Calls whose arguments are sentences for people; those of the command line's own modules reach no page.
 TELLING = {
     *("UsageError", "OutsideRoots", "NoModel", "NotFound", "Conflict", "BundleDamaged", "StackError", "CxrscreenError"),
     *("Forbidden", "Unauthorized", "TooManyRequests", "abort", "flash", "answer", "__init__"),
-    *("TooLarge", "NoRoom", "Mangled", "NotBytes", "OtherVersion", "_miss", "finish", "Drift"),
+    *("Rejected", "Cut", "TooLarge", "NoRoom", "Mangled", "NotBytes", "OtherVersion", "_miss", "finish", "Drift"),
 }
 ELSEWHERE = {"local.py", "programs.py", "schema.py", "child.py", "findings.py", "sentences.py"}
 # Names that sentences are kept under: of a dictionary its values, of pairs their second halves.
-LISTS = {*("TITLES", "TEXTS", "FACTS", "SORT_NAMES", "EXAMPLES", "PARTS", "MISSING", "SAID", "said")}
+LISTS = {
+    *("TITLES", "TEXTS", "FACTS", "SORT_NAMES", "EXAMPLES", "PARTS", "MISSING", "SAID", "said", "RIGHTS", "detail")
+}
 STATES = (
     *(tables.Role, tables.JobKind, tables.JobState, tables.EntryStatus, tables.ModelState, tables.NightState),
-    *(tables.Band, tables.Verdict),
+    *(tables.Band, tables.Verdict, tables.Way),
 )
 # Of no fixed list: the first column of a job's account, the owners of a case, the figures of a bundle.
 WORDS = ("found", "me", "nobody", "sensitivity", "specificity", "auroc", "balanced accuracy", "accuracy")
@@ -61,8 +64,11 @@ def _below() -> Iterator[str]:
     for states in STATES:
         yield from (state.value for state in states)
     yield from (*worklist.STATES, *WORDS, *NOTES, *CRON)
+    yield from (*audit_page.SUBJECTS, *audit_page.DETAILS, *audit_page.RENAMED.values(), *audit_page.WAYS_IN)
+    for deeds in audit.ACTIONS.values():
+        yield from deeds.values()
     yield from (*reasons.SENTENCES.values(), *timeline.WORDS.values(), *findings.TITLES.values())
-    for path in sorted([*HERE.glob("*.py"), *SHARED.glob("*.py")]):
+    for path in sorted([*HERE.glob("*.py"), *SHARED.glob("*.py"), *SHARED.glob("imaging/*.py"), *WORKER.glob("*.py")]):
         if path.name not in ELSEWHERE:
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 yield from (text for text in _told(node) if _is_sentence(text))
