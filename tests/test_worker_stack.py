@@ -31,6 +31,7 @@ from cxrscreen.tables import (
     Result,
     Worker,
 )
+from worker.runtime import SCREENING_NICE
 
 pytestmark = pytest.mark.stack
 
@@ -79,6 +80,8 @@ def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def test_a_screening_worker_is_killed_in_the_middle(stack: local.Stack, night: Path) -> None:
     job = add_job(JobKind.FOLDER, night)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pid_of("screen")) == ours + SCREENING_NICE, "no ingest process"
     killed = []
     for count in (4, 16, 28):
         wait(scored_at_least(count))

@@ -83,9 +83,14 @@ def watch_signals() -> None:
     def _parent_stops(**_: Any) -> None:
         _stop[0] = 1
 
+    parent = os.getpid()
+
     @signals.worker_process_init.connect(weak=False)
     def _fresh_process(**_: Any) -> None:
         global _boot
+        # A solo pool sends this too, from the worker itself: a screening worker is no ingest process.
+        if os.getpid() == parent:
+            return
         os.nice(INGEST_NICE)
         memory.keep_freed(KEPT_BYTES, MAPPED_FROM)
         _boot = os.urandom(3).hex()
@@ -97,6 +102,7 @@ def watch_signals() -> None:
     def _ready(sender: Any, **_: Any) -> None:
         if type(sender.pool).__module__.endswith(".solo"):
             os.nice(SCREENING_NICE)
+            memory.keep_freed(KEPT_BYTES, MAPPED_FROM)
             SCREENING.start()
             # The first batch should not wait for torch.
             importlib.import_module("worker.screen")
