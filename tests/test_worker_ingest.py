@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,11 @@ from sqlalchemy.orm import Session
 from stack_fixtures import register
 
 from cxrscreen import blobs, db, jobs
-from cxrscreen.imaging import phantom_files, phantoms
+from cxrscreen.imaging import Prepared, phantom_files, phantoms
 from cxrscreen.imaging.reasons import Reason, sentence
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
-from worker import accepted, ingest, intake, screen
+from worker import accepted, ingest, intake, screen, trial
 from worker.leaves import Leaf, Place
 
 
@@ -156,6 +157,39 @@ def test_an_ingest_that_died_goes_on_where_it_was(
     with db.read() as session:
         assert jobs.account(session, job_id) == jobs.Account(scored=12)
         assert session.scalar(select(func.count()).select_from(Image)) == 12
+
+
+def test_a_slice_is_decoded_while_the_one_before_is_written_but_for_its_twins(
+    model: int, tmp_path: Path, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(batch_size=4)
+    (tmp_path / "f").mkdir()
+    for n in range(8):
+        (tmp_path / "f" / f"{n:02}.png").write_bytes(png(n % 5))
+    job_id = job_over(tmp_path / "f", model)
+    read, commit = trial.read, intake.Slice._commit
+    decoded: list[str] = []
+    fifth = threading.Event()
+    beside: list[bool] = []
+
+    def note(data: bytes, name: str) -> list[Prepared]:
+        decoded.append(Path(name).name)
+        if name.endswith("04.png"):
+            fifth.set()
+        return read(data, name)
+
+    def wait(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
+        beside.append(fifth.wait(10))
+        return commit(self, leaves)
+
+    monkeypatch.setattr(trial, "read", note)
+    monkeypatch.setattr(intake.Slice, "_commit", wait)
+    ingest.run(job_id)
+    assert beside == [True, True]
+    assert sorted(decoded) == [f"{n:02}.png" for n in range(5)]
+    screen_all()
+    said = entries_of(job_id)
+    assert [said[f"f/{n:02}.png"] for n in range(8)] == [EntryStatus.SCORED] * 5 + [EntryStatus.DUPLICATE] * 3
 
 
 def test_a_name_that_is_no_text_is_taken_in_by_copy(model: int, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from worker.trial import Trial
 
 log = logging.getLogger(__name__)
 
-# Two slices are in memory at a time.
-SLICE_BYTES = 32 << 20
+# Two slices are in memory at a time, so this and little else is what an ingest needs above rest.
+SLICE_BYTES = 24 << 20
 PAUSE_SECONDS = 5.0
 TRIES = 3  # without any progress, of what nobody foresaw
 # They wait for a disk or a service, not for a core; several waits for a disk's fsync are one to it.
@@ -126,7 +126,8 @@ def _list_sources(job: Job, me: str) -> None:
 
 
 def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
-    """Slice after slice; the next one is read while this one is decoded and written."""
+    """Slice after slice; the next one is read and decoded while this one is written, so that decoders wait neither for
+    a disk nor for the database."""
     under_way: list[intake.Slice] = []
 
     def write_all() -> None:
@@ -141,10 +142,12 @@ def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
             space.wait(first=write_all)
             under_way.append(piece)
             piece.begin()
-            if len(under_way) > 1:
-                under_way[0].commit()
+            before = under_way[0] if len(under_way) > 1 else None
+            piece.decode(before)
+            if before:
+                before.commit()
                 del under_way[0]
-            piece.decode()
+                piece.decode_twins()
         write_all()
     except Exception:
         for piece in under_way:

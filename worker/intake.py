@@ -28,8 +28,8 @@ class SourceAway(OSError):
 class Slice:
     """Some members of a job's sources, taken in together.
 
-    `begin`, `decode` and `commit` come in this order; between them the pools work, so that one slice is read while
-    the one before it is decoded or written.
+    `begin`, `decode`, `decode_twins` and `commit` come in this order; between them the pools work, so that one slice is
+    read and decoded while the one before it is decoded and written.
     """
 
     def __init__(self, place: Place, members: list[Member]) -> None:
@@ -38,6 +38,7 @@ class Slice:
         self.members = members
         self.store = blobs.store()
         self.leaves: list[Leaf] = []
+        self.twins: list[Leaf] = []
         self.work: list[Future[None]] = []
         self.writes: list[Future[None]] = []
 
@@ -45,14 +46,29 @@ class Slice:
         """Register every member and set the pool to read and hash. Raises Stopped where the job is no longer ours."""
         self._expect_source([member.refused for member in self.members if member.refused])
         self.leaves = self._register()
+        self.members.clear()  # whoever cut this list holds it while the next one is cut
         self.work = [self.place.readers.submit(load, leaf) for leaf in self.leaves]
 
-    def decode(self) -> None:
-        """Find out what is known already, and set the pool to decode and store the rest."""
+    def decode(self, before: Slice | None = None) -> None:
+        """Find out what is known already, and set the pool to decode and store the rest.
+
+        Of bytes that the slice `before` holds too, its commit has to tell: they wait for `decode_twins`.
+        """
         self._wait()
-        self._find_known(self.leaves)
-        fresh = [leaf for leaf in self.leaves if leaf.sha256 and not leaf.refused and leaf.twin is None]
-        self.work = [self.place.readers.submit(self._decode, leaf) for leaf in fresh]
+        held = {leaf.sha256 for leaf in before.leaves} if before else set()
+        self.twins = [leaf for leaf in self.leaves if leaf.sha256 in held]
+        self._decode_unknown([leaf for leaf in self.leaves if leaf.sha256 not in held])
+
+    def decode_twins(self) -> None:
+        """The same of what had to wait, once the slice before is committed."""
+        self._decode_unknown(self.twins)
+
+    def _decode_unknown(self, leaves: list[Leaf]) -> None:
+        if not leaves:
+            return
+        self._find_known(leaves)
+        fresh = [leaf for leaf in leaves if leaf.sha256 and not leaf.refused and leaf.twin is None]
+        self.work += [self.place.readers.submit(self._decode, leaf) for leaf in fresh]
 
     def commit(self) -> None:
         """Settle or queue every member, and wake the screening workers.
