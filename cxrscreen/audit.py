@@ -11,21 +11,48 @@ from sqlalchemy.orm import Session
 
 from cxrscreen.tables import AuditEvent, User
 
-# Every deed that is recorded, by its noun; a view or an export is one, too.
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "auth": ("sign-in", "failed"),
-    "study": ("view", "review", "reading", "undo", "assign", "delete"),
-    "image": ("view",),
-    "worklist": ("view",),
-    "job": ("create", "pause", "resume", "cancel", "retry", "entries", "export"),
-    "quarantine": ("view", "export"),
-    "reviewed": ("export",),
-    "upload": ("terminate",),
-    "model": ("register", "activate", "rollback", "threshold"),
-    "schedule": ("set", "remove", "run"),
-    "alert": ("seen",),
-    "user": ("add", "role", "active", "inactive", "password", "link"),
-    "audit": ("view",),
+# Every deed that is recorded, by its noun, in words; a view or an export is one, too.
+ACTIONS: dict[str, dict[str, str]] = {
+    "auth": {"sign-in": "signed in", "failed": "sign-in refused"},
+    "study": {
+        "view": "looked at a study",
+        "review": "gave a verdict",
+        "reading": "read blind",
+        "undo": "took a verdict back",
+        "assign": "assigned a study",
+        "delete": "deleted a study",
+    },
+    "image": {"view": "looked at an image"},
+    "worklist": {"view": "looked at the worklist"},
+    "job": {
+        "create": "opened a job",
+        "pause": "paused a job",
+        "resume": "let a job go on",
+        "cancel": "cancelled a job",
+        "retry": "tried files again",
+        "entries": "looked at a job's files",
+        "export": "exported a job",
+    },
+    "quarantine": {"view": "looked at the quarantine", "export": "exported the quarantine"},
+    "reviewed": {"export": "exported the reviewed set"},
+    "upload": {"terminate": "broke an upload off"},
+    "model": {
+        "register": "registered a model",
+        "activate": "activated a model",
+        "rollback": "rolled a model back",
+        "threshold": "set an operating point",
+    },
+    "schedule": {"set": "set a schedule", "remove": "removed a schedule", "run": "ran a schedule by hand"},
+    "alert": {"seen": "saw an alert"},
+    "user": {
+        "add": "added a user",
+        "role": "gave a role",
+        "active": "let a user in again",
+        "inactive": "kept a user out",
+        "password": "set a password",
+        "link": "made a sign-in link",
+    },
+    "audit": {"view": "looked at the audit log"},
 }
 
 
@@ -38,6 +65,12 @@ class Asked:
     subject: str = ""
     since: date | None = None
     until: date | None = None
+
+
+def words(action: str) -> str:
+    """What was done, as a person says it; a deed that the list does not know stands for itself."""
+    noun, _, deed = action.partition(".")
+    return ACTIONS.get(noun, {}).get(deed, action)
 
 
 def record(session: Session, actor: User | str, action: str, subject: str, **detail: Any) -> None:
@@ -56,7 +89,7 @@ def page(session: Session, asked: Asked, *, before: int | None = None, limit: in
     query = select(AuditEvent).order_by(AuditEvent.at.desc(), AuditEvent.id.desc()).limit(limit)
     if asked.action:
         noun, _, deed = asked.action.partition(".")
-        deeds = (deed,) if deed else ACTIONS.get(noun, ())
+        deeds = (deed,) if deed else tuple(ACTIONS.get(noun, {}))
         query = query.where(AuditEvent.action.in_([f"{noun}.{one}" for one in deeds]))
     if asked.actor:
         query = query.where(AuditEvent.actor == asked.actor)

@@ -66,7 +66,13 @@ def said(text: object) -> str:
     exact = translations().gettext(told)
     if exact != told:
         return exact
-    for pattern, translation in _patterns(current()):
+    return _with_values(current(), told)
+
+
+@functools.lru_cache(10_000)
+def _with_values(language: str, told: str) -> str:
+    """Kept, for a page of refused files says the same few things of many."""
+    for pattern, translation in _patterns(language):
         if found := pattern.fullmatch(told):
             return _filled(translation, {name[1:]: value for name, value in found.groupdict().items()})
     return told

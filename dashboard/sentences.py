@@ -36,7 +36,8 @@ STATES = (
 )
 # Of no fixed list: the first column of a job's account, the owners of a case, the figures of a bundle.
 WORDS = ("found", "me", "nobody", "sensitivity", "specificity", "auroc", "balanced accuracy", "accuracy")
-NOTES = ("brought by the bundle", "the default of the settings")  # of a threshold that nobody set
+# Of a threshold that nobody set; of a picture that is unlike the training.
+NOTES = ("brought by the bundle", "the default of the settings", "distance {0}")
 # What cronsim makes of the schedules that people have. It knows English only; rarer ones stay in it.
 CRON = (
     *("At {0} every day", "At {0} and {1} every day", "At {0} on {w1}", "At {0} on {w1} and {w2}"),

@@ -116,6 +116,19 @@ def test_what_the_rooms_below_say_is_translated_with_its_values(site: Site) -> N
     assert "reader &amp; &lt;b&gt;son&lt;/b&gt;: роль теперь «оператор»." in page, "a name is no word of the catalogue"
 
 
+def test_the_audit_log_speaks_russian_and_is_asked_in_it(site: Site) -> None:
+    admin = in_russian(site, "admin")
+    with db.read() as session:
+        number = users.get(session, "reader").id
+    admin.post(f"/people/{number}/role", {"role": "operator"})
+    page = admin.page("/audit")
+    told = re.sub(r"<[^>]*>", " ", re.search(r"<tbody>.*?</tbody>", page, flags=re.DOTALL)[0])
+    assert f"пользователь {number}" in told and "роль назначена" in told and "роль оператор" in " ".join(told.split())
+    assert not re.search(r"\b(?:user|role|auth|view)\b", told)
+    found = re.search(r"<tbody>.*?</tbody>", admin.page(f"/audit?subject=пользователь+{number}"), flags=re.DOTALL)
+    assert found and found[0].count("<tr>") == told.count(f"пользователь {number}")
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -123,6 +136,8 @@ def test_what_the_rooms_below_say_is_translated_with_its_values(site: Site) -> N
         ("The file is damaged or cut short, so its pixels cannot be trusted.", "Файл повреждён или обрезан"),
         ("Job 7 is running; that is not possible now.", "Задание 7 в состоянии «идёт»; сейчас это невозможно."),
         ("At 01:30 on Monday through Friday", "В 01:30: понедельник – пятница"),
+        ("3 of 8 frames are there.", "Есть кадры: 3 из 8."),
+        ("distance 4.31", "расстояние 4.31"),
         ("nobody has ever said this", "nobody has ever said this"),
         ("The field 'reader' is empty.", "Поле 'reader' пусто."),
     ],
