@@ -6,10 +6,10 @@ Rows, not blobs: they are written in the transaction of the results they belong 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import db
@@ -32,10 +32,7 @@ def of(session: Session, space: str, image_ids: Sequence[int]) -> dict[int, byte
     """The features of those images that have any in a space; they lie beside one another when their numbers do."""
     if not image_ids:
         return {}
-    first, last = min(image_ids), max(image_ids)
-    dense = last - first < 2 * len(image_ids)  # one stretch of the index, a few rows too many in it
-    which = Feature.image_id.between(first, last) if dense else Feature.image_id.in_(image_ids)
-    rows = session.execute(select(Feature.image_id, Feature.numbers).where(Feature.space == space, which))
+    rows = session.execute(select(Feature.image_id, Feature.numbers).where(Feature.space == space, _near(image_ids)))
     wanted = set(image_ids)
     return {row.image_id: row.numbers for row in rows if row.image_id in wanted}
 
@@ -48,9 +45,18 @@ def keep(session: Session, seen: Iterable[tuple[int, Seen]]) -> None:
         session.execute(insert.on_conflict_do_nothing(index_elements=["space", "image_id"]), rows)
 
 
-def any_of(session: Session, space: str) -> bool:
-    """Whether anything is kept in a space."""
-    return session.scalar(select(Feature.image_id).where(Feature.space == space).limit(1)) is not None
+def count(session: Session, space: str, image_ids: Collection[int]) -> int:
+    """How many of those images have any in a space; a few more may be counted that lie between them."""
+    if not image_ids:
+        return 0
+    held = select(func.count()).select_from(Feature).where(Feature.space == space, _near(image_ids))
+    return min(len(image_ids), session.scalar(held) or 0)
+
+
+def _near(image_ids: Collection[int]) -> ColumnElement[bool]:
+    first, last = min(image_ids), max(image_ids)
+    dense = last - first < 2 * len(image_ids)  # one stretch of the index, a few rows too many in it
+    return Feature.image_id.between(first, last) if dense else Feature.image_id.in_(image_ids)
 
 
 def spaces(session: Session) -> list[str]:

@@ -83,6 +83,21 @@ def screened_again(version: int) -> JobState:
         return jobs.get(session, job_id).state
 
 
+def test_a_few_kept_features_make_no_large_batches_of_pictures(
+    archive: int, phantom_bundle: Path, tmp_path: Path, asked: list[int], configure: Callable[..., Settings]
+) -> None:
+    configure(batch_size=4)
+    with db.write() as session:
+        few = select(Image.id).order_by(Image.id).limit(2)
+        session.execute(delete(Feature).where(Feature.image_id.not_in(few)))
+    version = register(changed(phantom_bundle, tmp_path / "head", "head")).id
+    assert screened_again(version) == JobState.DONE
+    with db.read() as session:
+        job = jobs.latest(session, 1)[0]
+        held = select(func.count()).select_from(Entry).where(Entry.job_id == job.id).group_by(Entry.batch_id)
+        assert session.scalars(held).all() == [4, 4, 4]
+
+
 def test_another_head_reads_no_pixels_and_says_what_a_full_pass_says(
     archive: int, phantom_bundle: Path, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

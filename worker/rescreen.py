@@ -15,7 +15,8 @@ from worker import room, runtime
 from worker.stop import Stopped
 
 PAGE = 1024
-# Images of a batch that is answered from features: it takes as long as one of a few dozen that are looked at.
+# Images of a batch that is answered from features, but for no more than an ordinary batch holds: it takes as long as
+# one of a few dozen that are looked at. What is looked at is written in parts, each beside the pixels of the next.
 FEATURE_BATCH = 1024
 
 
@@ -24,7 +25,6 @@ def list_images(job: Job, me: str) -> None:
     place = room.Room(job, me)
     with db.read() as session:
         space = session.get_one(ModelVersion, job.model_version_id).record.get("feature_space")
-        size = FEATURE_BATCH if space and features.any_of(session, space) else get_settings().batch_size
     while True:
         place.wait()
         if runtime.stopping():
@@ -33,7 +33,9 @@ def list_images(job: Job, me: str) -> None:
             if not ingests.hold(session, job.id, me, progressed=True):
                 raise Stopped
             listed = _list_page(session, job)
-            made = entries.cut_batches(session, job.id, listed, size)
+            kept = features.count(session, space, listed.values()) if space else 0
+            size = FEATURE_BATCH if len(listed) - kept <= get_settings().batch_size else get_settings().batch_size
+            made = entries.cut_batches(session, job.id, list(listed), size)
         for batch_id in made:
             queue.submit(queue.SCREEN, batch_id)
         if not listed:
@@ -57,7 +59,8 @@ def _within(session: Session, scope: dict[str, Any]) -> list[ColumnElement[bool]
     return conditions
 
 
-def _list_page(session: Session, job: Job) -> list[int]:
+def _list_page(session: Session, job: Job) -> dict[int, int]:
+    """Entries of the next images, and their images, in order."""
     version = job.model_version_id
     last = session.scalar(select(func.max(Entry.image_id)).where(Entry.job_id == job.id)) or 0
     answered = exists().where(Result.image_id == Image.id, Result.model_version_id == version)
@@ -80,5 +83,5 @@ def _list_page(session: Session, job: Job) -> list[int]:
     )
     query = query.where(*_within(session, job.scope))
     columns = ["job_id", "name", "frame", "frames", "status", "sha256", "image_id", "attempts"]
-    rows = session.scalars(insert(Entry).from_select(columns, query).returning(Entry.id))
-    return sorted(rows)
+    made = session.execute(insert(Entry).from_select(columns, query).returning(Entry.id, Entry.image_id))
+    return {row.id: row.image_id for row in sorted(made)}
