@@ -78,9 +78,14 @@ def write_pictures(folder: Path, count: int, side: int) -> Path:
 
 @pytest.fixture
 def stacked(configure: Callable[..., Settings], sqlite_database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings for an embedded stack: its own Redis, short leases, one thread, a database at its head."""
+    """Settings for an embedded stack: its own Redis, short leases, one thread, a database at its head.
+
+    Which engine is the quickest is measured elsewhere: it costs every program that starts seconds.
+    """
     monkeypatch.delenv("CXRSCREEN_REDIS_URL")
-    return configure(lease_seconds=4, sweep_seconds=1, torch_threads=1, batch_size=4, ingest_processes=1)
+    return configure(
+        lease_seconds=4, sweep_seconds=1, torch_threads=1, engine="torch", batch_size=4, ingest_processes=1
+    )
 
 
 def register(bundle: Path, *, activate: bool = True) -> ModelVersion:

@@ -69,7 +69,7 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     page.set_input_files("#files", str(phantom_archive))
     page.click("#send")
     page.wait_for_url(re.compile(r"/jobs/\d+$"))
-    expect(page.locator("#job-state")).to_have_text("done", timeout=60_000)
+    expect(page.locator("#job-state")).to_have_text("done", timeout=120_000)
     found, scored, rejected = (int(page.inner_text(f"#count-{name}")) for name in ("found", "scored", "rejected"))
     assert found == scored + rejected > 0
     with db.read() as session:

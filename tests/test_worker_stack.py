@@ -42,12 +42,6 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("night"), 60, side=256)
 
 
-@pytest.fixture
-def stacked(stacked: Settings, configure: Callable[..., Settings]) -> Settings:
-    """Workers that die often start often, and which engine they find to be the quickest is nothing to do with it."""
-    return configure(engine="torch")
-
-
 def pid_of(role: str) -> int:
     until = time.monotonic() + 30
     while (pid := local.read_pid(get_settings().run_dir.absolute(), role)) is None:
