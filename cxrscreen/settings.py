@@ -46,7 +46,6 @@ class Settings(BaseSettings):
     copy_folder_files: bool = Field(
         False, description="copy the files of a queued folder into the store instead of referring to them"
     )
-    keep_uploads: bool = Field(True, description="keep the uploaded archive itself once its images are stored")
     keep_identifiers: bool = Field(
         False, description="keep patient, accession and study identifiers instead of their keyed hashes"
     )

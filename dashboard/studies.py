@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, render_template, url_for
 from flask_babel import gettext
+from sqlalchemy.orm import Session
 
 from cxrscreen import alike, db, entries, readings, registry, studies
 from cxrscreen.findings import FINDINGS, TITLES
-from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study
+from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study, StudyResult
 from dashboard import acts, filters, forms, identity, shell, verdicts
 from dashboard.hidden import is_hidden
 from dashboard.images import original_is_there
@@ -62,36 +63,25 @@ class Why:
 def show(study_id: int) -> str:
     filters = asked()
     version = shell.in_use()
+    used = version.id if version else None
     me = identity.signed_in()
     with db.read() as session:
         study = studies.get(session, study_id)
         where = readings.standing(session, study, me.row)
-        hidden = readings.is_hidden(session, study_id, version.id if version else None, where)
-        pictures = studies.images(session, study_id, version.id if version else None)
+        hidden = readings.is_hidden(session, study_id, used, where)
+        # Of a case that is read blind nothing is asked: not even which picture scored highest shows.
+        pictures = studies.images(session, study_id, None if hidden else used)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
         before, after = around(session, study_id, filters)
         given = studies.reviews(session, study_id)
-        # What a version says in shadow is no reader's matter until somebody signed for it (law 7).
-        answers = [
-            (said, model, registry.threshold(session, model.id))
-            for said, model in ([] if hidden else studies.answers(session, study_id))
-            if model.state != ModelState.CANDIDATE or me.may_administer
-        ]
-        following = studies.images(session, after, version.id) if after and version else []
+        answers = [] if hidden else _answers(session, study_id, me)
+        following = studies.images(session, after, used) if after and used else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
-        # Only a study of the same patient may stand beside this one.
-        wanted = forms.query_whole("beside")
-        beside = next((other for other in others if other.id == wanted), None)
-        prior = _pane(beside, studies.images(session, beside.id, version.id if version else None)) if beside else None
-        if beside and prior and is_hidden(session, beside):
-            prior = replace(prior, result=None)
+        prior = _prior(session, others, used)
         begun = readings.taken_back(session, study_id, me.row)
         undoable = acts.last(session)
-        cases = alike.confirmed(session, study_id, result) if result and not hidden else []
-    following_image = _chosen(following, None)[0]
-    if hidden:
-        pictures, result = [(picture, None) for picture, _ in pictures], None
+        cases = alike.confirmed(session, study_id, result) if result else []
     return render_template(
         "study.html",
         study=study,
@@ -104,8 +94,8 @@ def show(study_id: int) -> str:
         undoable=undoable,
         panes=[pane for pane in (_pane(study, pictures, image.id if image else None), prior) if pane],
         others=others,
-        beside=beside.id if beside else None,
-        next_pixels=_pixels_url(following_image),
+        beside=prior.study.id if prior else None,
+        next_pixels=_pixels_url(_chosen(following, None)[0]),
         facts=_facts(image),
         why=_why(record, result) if result else None,
         positive=record.get("positive"),
@@ -121,6 +111,28 @@ def show(study_id: int) -> str:
         after=after,
         comment_length=verdicts.COMMENT_LENGTH,
     )
+
+
+def _answers(session: Session, study_id: int, me: identity.Person) -> list[tuple[StudyResult, ModelVersion, float]]:
+    """What each version says of the study, with its threshold.
+
+    What one says in shadow is no reader's matter until somebody signed for it (law 7).
+    """
+    return [
+        (said, model, registry.threshold(session, model.id))
+        for said, model in studies.answers(session, study_id)
+        if model.state != ModelState.CANDIDATE or me.may_administer
+    ]
+
+
+def _prior(session: Session, others: list[Study], used: int | None) -> Pane | None:
+    """What stands beside this study: only another of the same patient may."""
+    wanted = forms.query_whole("beside")
+    beside = next((other for other in others if other.id == wanted), None)
+    if beside is None:
+        return None
+    pane = _pane(beside, studies.images(session, beside.id, used))
+    return replace(pane, result=None) if pane and is_hidden(session, beside) else pane
 
 
 def _chosen(pictures: list[tuple[Image, Result | None]], wanted: int | None) -> tuple[Image | None, Result | None]:

@@ -104,53 +104,18 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             inputs, labels = inputs[kept], labels[kept]
             sources = None if sources is None else np.asarray(sources)[kept].tolist()
         self.classes_, targets = np.unique(labels, return_inverse=True)
-        val_inputs = self._inputs(validation[0])
         if unknown := set(np.unique(validation[1])) - set(self.classes_):
             raise OptionsInvalid(f"Validation has a class that training lacks: {', '.join(sorted(unknown))}.")
-        val_targets = np.searchsorted(self.classes_, np.asarray(validation[1]))
         self.decomposer_ = ClassDecomposer(self.recipe_.k, random_state=self.random_state)
         self.decomposer_.check(labels)
-        strata = None
-        if sources is not None and self.recipe_.by_source:
-            pairs = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
-            strata = torch.from_numpy(np.unique(pairs, return_inverse=True)[1])
         self.start_ = beginning(self.recipe_.backbone, self.recipe_.pretrained, self.weights)
         self.mean_, self.std_ = grey_statistics(inputs)
         self.log_: list[dict[str, Any]] = []
-
-        teachers: list[Network] = []
-
-        def task(subclass: npt.NDArray[np.int64], parent: npt.NDArray[np.int64]) -> Task:
-            positive = int(np.flatnonzero(self.classes_ == (self.positive or self.classes_[0]))[0])
-            return Task(
-                inputs, torch.from_numpy(subclass), torch.from_numpy(parent),
-                val_inputs, torch.from_numpy(val_targets), positive, self.mean_, self.std_, strata, tuple(teachers),
-            )  # fmt: skip
-
+        strata = _strata(labels, sources) if self.recipe_.by_source else None
+        whole = self._task(inputs, targets, *validation, strata)
         devices = list(range(torch.cuda.device_count())) if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices), repeatable():
-            torch.manual_seed(self.random_state)
-            whole = np.arange(len(self.classes_))
-            network = self._begin(len(self.classes_))
-            if self.start_ is not None:  # weights are worth most on greys as they know them
-                self.mean_, self.std_ = network.grey
-            for number in range(self.recipe_.teachers):
-                torch.manual_seed(self.random_state + 1000 * (number + 1))
-                teacher, alone = self._begin(len(self.classes_)), replace(task(targets, whole), teachers=())
-                self._stage(f"teacher {number + 1}", teacher, alone, self.recipe_.backbone_stage, tell, checkpoint)
-                teachers.append(teacher)
-            self._stage("backbone", network, task(targets, whole), self.recipe_.backbone_stage, tell, checkpoint)
-            tell(Progress("decompose", 0, 1))
-            self.features_ = self._features(network, inputs)
-            self.subclass_labels_ = self.decomposer_.fit_predict(self.features_, self.classes_[targets])
-            tell(Progress("decompose", 1, 1))
-            torch.manual_seed(self.random_state + 1)
-            if self.recipe_.restart:
-                network = self._begin(len(self.decomposer_.subclasses_))
-            else:
-                network.split_head(torch.from_numpy(self.decomposer_.parent_))
-            subtask = task(self.subclass_labels_, self.decomposer_.parent_)
-            self._stage("transfer", network, subtask, self.recipe_.transfer_stage, tell, checkpoint)
+            network = self._learn(whole, tell, checkpoint)
         self.network_ = network.eval()
         self.composition_ = Composition(
             tuple(str(label) for label in self.classes_),
@@ -158,6 +123,62 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tuple(int(i) for i in self.decomposer_.parent_),
         )
         return self
+
+    def _task(
+        self,
+        inputs: torch.Tensor,
+        targets: npt.NDArray[np.int64],
+        val_X: Images,
+        val_y: Sequence[str] | npt.NDArray[Any],
+        strata: torch.Tensor | None,
+    ) -> Task:
+        """The first task: the classes whole."""
+        return Task(
+            inputs,
+            torch.from_numpy(targets),
+            torch.arange(len(self.classes_)),
+            self._inputs(val_X),
+            torch.from_numpy(np.searchsorted(self.classes_, np.asarray(val_y))),
+            positive=int(np.flatnonzero(self.classes_ == (self.positive or self.classes_[0]))[0]),
+            mean=self.mean_,
+            std=self.std_,
+            strata=strata,
+        )
+
+    def _learn(self, whole: Task, tell: Tell, checkpoint: Checkpoint | None) -> Network:
+        """The three stages: the network learns the classes, its features are clustered, it learns the subclasses."""
+        torch.manual_seed(self.random_state)
+        network = self._begin(len(self.classes_))
+        if self.start_ is not None:  # weights are worth most on greys as they know them
+            self.mean_, self.std_ = network.grey
+            whole = replace(whole, mean=self.mean_, std=self.std_)
+        whole = replace(whole, teachers=self._teachers(whole, tell, checkpoint))
+        self._stage("backbone", network, whole, self.recipe_.backbone_stage, tell, checkpoint)
+        tell(Progress("decompose", 0, 1))
+        self.features_ = self._features(network, whole.inputs)
+        self.subclass_labels_ = self.decomposer_.fit_predict(self.features_, self.classes_[whole.targets.numpy()])
+        tell(Progress("decompose", 1, 1))
+        torch.manual_seed(self.random_state + 1)
+        if self.recipe_.restart:
+            network = self._begin(len(self.decomposer_.subclasses_))
+        else:
+            network.split_head(torch.from_numpy(self.decomposer_.parent_))
+        parts = replace(
+            whole,
+            targets=torch.from_numpy(self.subclass_labels_),
+            parent=torch.from_numpy(self.decomposer_.parent_),
+        )
+        self._stage("transfer", network, parts, self.recipe_.transfer_stage, tell, checkpoint)
+        return network
+
+    def _teachers(self, whole: Task, tell: Tell, checkpoint: Checkpoint | None) -> tuple[Network, ...]:
+        """Networks that learn the classes first, each from a seed of its own; the recipe says how many."""
+        made = []
+        for number in range(self.recipe_.teachers):
+            torch.manual_seed(self.random_state + 1000 * (number + 1))
+            made.append(self._begin(len(self.classes_)))
+            self._stage(f"teacher {number + 1}", made[-1], whole, self.recipe_.backbone_stage, tell, checkpoint)
+        return tuple(made)
 
     def decision_function(self, X: Images) -> npt.NDArray[np.float32]:
         """Subclass logits [N, S], in float32."""
@@ -232,6 +253,14 @@ class DeTraC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What made this model, as JSON can hold it."""
         start = self.start_.name if isinstance(self.start_, Path) else self.start_
         return asdict(self.recipe_) | {"tuning": self.tuning, "seed": self.random_state, "weights": start}
+
+
+def _strata(labels: npt.NDArray[Any], sources: Sequence[str] | None) -> torch.Tensor | None:
+    """The number of each picture's class in its source [N]."""
+    if sources is None:
+        return None
+    pairs = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
+    return torch.from_numpy(np.unique(pairs, return_inverse=True)[1])
 
 
 def _keep_aside(

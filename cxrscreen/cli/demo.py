@@ -45,15 +45,8 @@ def demo(leave: bool, port: int) -> None:
     stack = local.Stack(settings, port=port)
     if local.is_running(settings):
         stack.start()  # says who holds the folder
-    out.print("[bold]1. Phantoms[/]: synthetic frontal chests, drawn from a seed")
     folder = settings.data_dir / "phantoms"
-    shutil.rmtree(folder, ignore_errors=True)
-    index = phantoms.write_index(folder / "train", per_class=TRAIN_PER_CLASS, seed=SEED)
-    archive = folder / "night-shift.zip"
-    phantoms.write_archive(archive, per_class=ARCHIVE_PER_CLASS, seed=SEED + 1)
-    out.print(f"   {3 * TRAIN_PER_CLASS} to learn from; {archive.name} with DICOM, PNG and JPEG to screen")
-
-    out.print("[bold]2. DeTraC[/]: decompose the classes, transfer to the subclasses, compose")
+    index, archive = _draw(folder)
     bundle = _train(index, folder / "bundle")
 
     open_database()
@@ -89,9 +82,21 @@ def demo(leave: bool, port: int) -> None:
                 stack.stop()
 
 
+def _draw(folder: Path) -> tuple[Path, Path]:
+    """An INDEX to train on, and an archive to screen."""
+    out.print("[bold]1. Phantoms[/]: synthetic frontal chests, drawn from a seed")
+    shutil.rmtree(folder, ignore_errors=True)
+    index = phantoms.write_index(folder / "train", per_class=TRAIN_PER_CLASS, seed=SEED)
+    archive = folder / "night-shift.zip"
+    phantoms.write_archive(archive, per_class=ARCHIVE_PER_CLASS, seed=SEED + 1)
+    out.print(f"   {3 * TRAIN_PER_CLASS} to learn from; {archive.name} with DICOM, PNG and JPEG to screen")
+    return index, archive
+
+
 def _train(index: Path, target: Path) -> Path:
     from models.recipes import TrainOptions  # torch takes seconds to import; `cxrscreen --help` need not wait for it
 
+    out.print("[bold]2. DeTraC[/]: decompose the classes, transfer to the subclasses, compose")
     # The network is small: a second thread gains nothing, and on a busy machine the two wait for each other.
     return run_training(index, target, TrainOptions(recipe="phantom", phantom=True, seed=SEED, threads=1))
 

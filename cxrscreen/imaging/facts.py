@@ -30,8 +30,6 @@ class Facts:
     body_part: str | None = None
     age_years: float | None = None
     study_uid: str | None = None
-    series_uid: str | None = None
-    sop_uid: str | None = None
     patient_id: str | None = None
     accession: str | None = None
     study_date: str | None = None  # YYYYMMDD

@@ -63,8 +63,6 @@ def facts(dataset: Dataset, *, rows: int, columns: int, bits: int, photometric: 
         body_part=text(dataset, "BodyPartExamined") or _meaning(dataset, "AnatomicRegionSequence"),
         age_years=age(text(dataset, "PatientAge")),
         study_uid=text(dataset, "StudyInstanceUID"),
-        series_uid=text(dataset, "SeriesInstanceUID"),
-        sop_uid=text(dataset, "SOPInstanceUID"),
         patient_id=text(dataset, "PatientID"),
         accession=text(dataset, "AccessionNumber"),
         study_date=date if date and re.fullmatch(r"\d{8}", date) else None,

@@ -62,13 +62,7 @@ def collect(
     """
     options = options or Options()
     where = Path(" + ".join(str(path) for path in paths))
-    found, kinds = Found(), []
-    for path in paths:
-        kind, own = indexes.read(path, format, options)
-        found.rows += own.rows
-        found.left_out += own.left_out
-        found.notes += own.notes
-        kinds.append(kind)
+    found, kinds = _read_all(paths, format, options)
     _forbid_strangers(where, found.rows, len(paths))
     if seed is None and len(paths) > 1 and len({bool(row.split) for row in found.rows}) > 1:
         raise IndexInvalid(f"{where}: some sources bring a split and others none; make one for all with --split-seed.")
@@ -101,6 +95,18 @@ def collect(
     return Collection(
         tuple(rows), tuple(pairs), merged, left_out, notes, tuple(kinds), (seed or 0) if made else None, tuple(refused)
     )
+
+
+def _read_all(paths: Sequence[Path], format: str, options: Options) -> tuple[Found, list[str]]:
+    """The rows of all sources together, and the format of each."""
+    found, kinds = Found(), []
+    for path in paths:
+        kind, own = indexes.read(path, format, options)
+        found.rows += own.rows
+        found.left_out += own.left_out
+        found.notes += own.notes
+        kinds.append(kind)
+    return found, kinds
 
 
 def _forbid_strangers(where: Path, rows: Sequence[Row], sources: int) -> None:

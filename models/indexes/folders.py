@@ -46,12 +46,7 @@ def fits_folder(folder: Path) -> bool:
 def read(path: Path, options: Options) -> Found:
     if not path.is_dir():
         raise IndexInvalid(f"{path} is no folder of class folders.")
-    try:
-        pattern = re.compile(options.patient) if options.patient else None
-    except re.error as error:
-        raise IndexInvalid(f"The pattern {options.patient!r} of the patient is not valid: {error}.") from None
-    if pattern is not None and pattern.groups < 1:
-        raise IndexInvalid(f"The pattern {options.patient!r} of the patient has no group in brackets.")
+    pattern = _pattern(options.patient)
     found, guessed = Found(), 0
     root = options.images or path
     tops = _folders(root)
@@ -79,22 +74,25 @@ def read(path: Path, options: Options) -> Found:
                     continue
                 patient = _patient(path, name, pattern, inside)
                 guessed += patient is None
-                found.rows.append(
-                    Row(
-                        file,
-                        name,
-                        label,
-                        patient or str(Path(name).with_suffix("")),
-                        path.resolve().name,
-                        SPLIT_NAMES[_key(split.name)] if splits else "",
-                    )
-                )
+                alone = str(Path(name).with_suffix(""))
+                part = SPLIT_NAMES[_key(split.name)] if splits else ""
+                found.rows.append(Row(file, name, label, patient or alone, path.resolve().name, part))
     if guessed:
         found.notes.append(
             f"{path}: patients are unknown for {guessed} pictures; each counts as a patient of its own, so figures may "
             "be too good. Put a patient's pictures in a folder of their own, or give a pattern (--patient)."
         )
     return found
+
+
+def _pattern(typed: str) -> re.Pattern[str] | None:
+    try:
+        pattern = re.compile(typed) if typed else None
+    except re.error as error:
+        raise IndexInvalid(f"The pattern {typed!r} of the patient is not valid: {error}.") from None
+    if pattern is not None and pattern.groups < 1:
+        raise IndexInvalid(f"The pattern {typed!r} of the patient has no group in brackets.")
+    return pattern
 
 
 def _patient(path: Path, name: str, pattern: re.Pattern[str] | None, inside: list[str]) -> str | None:
