@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -53,6 +54,16 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
         if not target.startswith(("http", "mailto")):
             assert (document.parent / target).exists(), f"{document.name} -> {target}"
+
+
+def test_every_module_of_the_classifier_runs_bundles_or_learns() -> None:
+    """The contract between the two halves of `models/` forgets none."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    halves = next(one for one in contracts if one["name"].startswith("What runs a bundle"))
+    listed = [name for half in ("source_modules", "forbidden_modules") for name in halves[half]]
+    rooms = {f"models.{path.stem}" for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"}
+    rooms |= {f"models.{path.parent.name}" for path in (ROOT / "models").glob("*/__init__.py")}
+    assert sorted(name for name in listed if name.startswith("models.")) == sorted(rooms)
 
 
 def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
