@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cxrscreen.arrivals import Arrivals
 from cxrscreen.imaging import Member, Prepared, Rejected
@@ -70,4 +70,5 @@ def load(leaf: Leaf) -> None:
     except Rejected as refused:
         leaf.refused = refused
     else:
+        leaf.member = replace(leaf.member, data=None)  # the leaf lets go of its bytes once they are written
         leaf.sha256 = hashlib.sha256(leaf.data).hexdigest()

@@ -35,6 +35,7 @@ SCREENING_NICE, INGEST_NICE = 2, 5
 # What an ingest keeps of freed memory: a picture of the largest detectors, samples and all; the second is the most that
 # glibc takes. Without, a third of what an uncompressed file costs is the kernel's setting of pages to zero.
 KEPT_BYTES, MAPPED_FROM = 64 << 20, 32 << 20
+HEAPS = 2
 
 # One byte that the processes of a pool share with their parent: it is mapped before the fork, and writing it in a
 # signal handler needs no lock.
@@ -92,7 +93,7 @@ def watch_signals() -> None:
         if os.getpid() == parent:
             return
         os.nice(INGEST_NICE)
-        memory.keep_freed(KEPT_BYTES, MAPPED_FROM)
+        memory.keep_freed(KEPT_BYTES, MAPPED_FROM, HEAPS)
         _boot = os.urandom(3).hex()
         # The parent's connections are not ours: forget them without closing them.
         db.get_engine().dispose(close=False)
@@ -102,7 +103,7 @@ def watch_signals() -> None:
     def _ready(sender: Any, **_: Any) -> None:
         if type(sender.pool).__module__.endswith(".solo"):
             os.nice(SCREENING_NICE)
-            memory.keep_freed(KEPT_BYTES, MAPPED_FROM)
+            memory.keep_freed(KEPT_BYTES, MAPPED_FROM, HEAPS)
             SCREENING.start()
             # The first batch should not wait for torch.
             importlib.import_module("worker.screen")
