@@ -190,3 +190,9 @@ def forget() -> None:
     """Read the environment anew."""
     for cached in (get_settings, db.engine_for, blobs.store_at, queue.app_for):
         cached.cache_clear()
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory that a process has held so far (VmHWM), in KB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)

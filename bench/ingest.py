@@ -32,7 +32,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bench import ingest_archives
-from bench.fault_rig import children, forget
+from bench.fault_rig import children, forget, peak_kb
 from cxrscreen import blobs, db, local, registry, schema, users
 from cxrscreen.imaging import prepare
 from cxrscreen.settings import get_settings
@@ -197,7 +197,7 @@ class _Stack:
         """The most memory that any process of a role has held."""
         parent = local.read_pid(self.stack.run, role)
         assert parent is not None
-        return max(_peak_kb(pid) for pid in (parent, *children(parent))) // 1024
+        return max(peak_kb(pid) for pid in (parent, *children(parent))) // 1024
 
 
 def _accepted(session: Session, job: int) -> int:
@@ -213,11 +213,6 @@ def _token(client: httpx.Client, page: str) -> str:
     found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get(page).text)
     assert found, f"{page} has no token"
     return found[1]
-
-
-def _peak_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def _test(archive: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sqlalchemy import func, insert, select
 
-from bench.fault_rig import children
+from bench.fault_rig import children, peak_kb
 from cxrscreen import blobs, db, jobs, local, programs, queue, registry, schema
 from cxrscreen.imaging import decode, prepare
 from cxrscreen.imaging.prepare import DECODED_SIDE
@@ -205,7 +205,7 @@ class System:
         found: dict[str, int] = {}
         for role in ("ingest", "screen"):
             parent = int((get_settings().run_dir / f"{role}.pid").read_text())
-            found[role] = sum(_peak(pid) for pid in (parent, *children(parent))) // 1024
+            found[role] = sum(peak_kb(pid) for pid in (parent, *children(parent))) // 1024
         return found
 
     def begin(self, kind: JobKind, folder: Path, sources: list[dict[str, Any]]) -> int:
@@ -228,9 +228,3 @@ class System:
         while not self.ended(job_id):
             time.sleep(0.02)
         return time.perf_counter() - start
-
-
-def _peak(pid: int) -> int:
-    """VmHWM in KB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from cxrscreen.tables import AuditEvent, User
+from cxrscreen.tables import AuditEvent, User, midnight
 
 # Every deed that is recorded, by its noun, in words; a view or an export is one, too.
 ACTIONS: dict[str, dict[str, str]] = {
@@ -96,9 +96,9 @@ def page(session: Session, asked: Asked, *, before: int | None = None, limit: in
     if asked.subject:
         query = query.where(AuditEvent.subject == asked.subject)
     if asked.since:
-        query = query.where(AuditEvent.at >= _midnight(asked.since))
+        query = query.where(AuditEvent.at >= midnight(asked.since))
     if asked.until:
-        query = query.where(AuditEvent.at < _midnight(asked.until + timedelta(days=1)))
+        query = query.where(AuditEvent.at < midnight(asked.until + timedelta(days=1)))
     last = session.get(AuditEvent, before) if before is not None else None
     if last is not None:
         query = query.where(tuple_(AuditEvent.at, AuditEvent.id) < tuple_(last.at, last.id))
@@ -124,7 +124,3 @@ def last_at(session: Session, action: str, subject: str, since: datetime, actor:
             AuditEvent.actor == actor,
         )
     )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +26,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.operators import custom_op
 
 from cxrscreen import blind
-from cxrscreen.tables import Entry, Image, Study, StudyResult, Verdict
+from cxrscreen.tables import Entry, Image, Study, StudyResult, Verdict, midnight
 from cxrscreen.worklist_filters import SORTS, Filters
 
 # A search that finds no more than this, and a job that holds no more, are looked up study by study; of more, a walk
@@ -68,8 +68,8 @@ class Scope:
         if asked.sort.startswith("score"):
             return self.low, asked.high
         if asked.sort in ("newest", "oldest"):
-            until = asked.until and _midnight(asked.until + timedelta(days=1))
-            return asked.since and _midnight(asked.since), until
+            until = asked.until and midnight(asked.until + timedelta(days=1))
+            return asked.since and midnight(asked.since), until
         return None, None
 
     def ways(self, state: str | None = None, *, broad: bool = True) -> list[list[ColumnElement[bool]]]:
@@ -101,9 +101,9 @@ class Scope:
         if asked.assigned:
             found.append(_assigned(asked.assigned, self.viewer))
         if asked.since:
-            found.append(StudyResult.updated_at >= _midnight(asked.since))
+            found.append(StudyResult.updated_at >= midnight(asked.since))
         if asked.until:
-            found.append(StudyResult.updated_at < _midnight(asked.until + timedelta(days=1)))
+            found.append(StudyResult.updated_at < midnight(asked.until + timedelta(days=1)))
         return [*found, *self.few, *(self.broad if broad else ())]
 
 
@@ -232,7 +232,3 @@ def _assigned(to: str, viewer: int | None) -> ColumnElement[bool]:
     if to == "nobody":
         return StudyResult.assigned_id.is_(None)
     return StudyResult.assigned_id == (viewer if to == "me" else int(to))
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

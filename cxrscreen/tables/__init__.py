@@ -1,7 +1,7 @@
 """The tables and their words; no behaviour. The legal changes of state live in the modules named after the nouns."""
 
 from cxrscreen.tables.archive import Image, Result, Study, StudyResult
-from cxrscreen.tables.base import Base, Key, UtcDateTime, now
+from cxrscreen.tables.base import Base, Key, UtcDateTime, midnight, now
 from cxrscreen.tables.counts import JobCount
 from cxrscreen.tables.features import Feature
 from cxrscreen.tables.keeping import Condemned, StoreMark
@@ -68,5 +68,6 @@ __all__ = [
     "WatchedFile",
     "Way",
     "Worker",
+    "midnight",
     "now",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -47,6 +47,11 @@ def _words(kind: type[StrEnum]) -> Enum:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def midnight(day: date) -> datetime:
+    """The moment at which a day begins, in UTC."""
+    return datetime.combine(day, time(), UTC)
 
 
 # SQLite counts up by itself only in a column whose type is spelled INTEGER.
