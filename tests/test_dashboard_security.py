@@ -104,6 +104,18 @@ def test_strangers_see_nothing_but_the_door(full: Site) -> None:
             assert stranger.client.post(url).status_code == 302, url
 
 
+def test_nothing_is_changed_without_the_token(full: Site) -> None:
+    """Whatever the method and whoever asks: a form of another site carries the cookie and not the token."""
+    browser, seen = full.browser("admin"), 0
+    for method in ("POST", "PATCH", "DELETE", "PUT"):
+        for _, url in addresses(full, method):
+            answer = browser.client.open(url, method=method, headers={"Tus-Resumable": "1.0.0"})
+            assert (answer.status_code, "another site" in answer.text) == (400, True), (method, url, answer.text[:200])
+            seen += 1
+    assert seen > 30
+    assert browser.get("/people").status_code == 200, "not even the session was ended"
+
+
 def test_each_role_may_do_its_own_and_no_more(full: Site) -> None:
     admins = {
         "/people",
