@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from kombu.exceptions import ContentDisallowed
-from kombu.serialization import loads
+from kombu.serialization import loads, prepare_accept_content
 
 from cxrscreen import queue
 from cxrscreen.settings import Settings
@@ -16,7 +16,7 @@ from cxrscreen.settings import Settings
 @pytest.mark.parametrize("kind", ["application/x-python-serialize", "application/x-yaml"])
 def test_a_message_of_a_stranger_is_not_unpacked(configure: Callable[..., Settings], kind: str) -> None:
     configure()
-    accepted = queue.app().conf.accept_content
+    accepted = prepare_accept_content(queue.app().conf.accept_content)
     assert loads(b"[[7], {}, {}]", "application/json", "utf-8", accept=accepted) == [[7], {}, {}]
     with pytest.raises(ContentDisallowed):
         loads(pickle.dumps([7]), kind, "binary", accept=accepted)
