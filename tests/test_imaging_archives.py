@@ -326,9 +326,9 @@ def test_an_empty_archive_says_so(data: bytes, tmp_path: Path) -> None:
     assert member.name == "e" and member.refused and member.refused.reason == Reason.ARCHIVE_DAMAGED
 
 
-def test_rar_and_cab_are_refused_by_name(tmp_path: Path) -> None:
-    assert entries(tmp_path, b"MSCF" + bytes(99)) == {"x": Reason.ARCHIVE_UNSUPPORTED}
-    assert entries(tmp_path, b"Rar!\x1a\x07\x01\0" + bytes(99)) == {"x": Reason.ARCHIVE_UNSUPPORTED}
+@pytest.mark.parametrize("start", [b"MSCF", b"Rar!\x1a\x07\x01\0", b"PK\x07\x08PK\x03\x04", b"\x1f\x9d\x90", b"070701"])
+def test_archives_that_are_not_read_are_refused_by_name(start: bytes, tmp_path: Path) -> None:
+    assert entries(tmp_path, start + bytes(99)) == {"x": Reason.ARCHIVE_UNSUPPORTED}
 
 
 @pytest.mark.parametrize("kind", ["deflate", "bzip2", "lzma", "tar.gz", "tar.bz2", "tar.xz", "tar.zst", "7z"])

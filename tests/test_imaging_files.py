@@ -290,6 +290,9 @@ def test_a_deflated_bomb_is_not_inflated() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(100), Reason.DAMAGED),
         (b"\xff\xd8\xff\xe0" + bytes(100), Reason.DAMAGED),
         (bytes(128) + b"DICM", Reason.DAMAGED),
+        (b"\0\0\0\x18ftypheic" + bytes(100), Reason.UNSUPPORTED_ENCODING),
+        (b"MZ" + bytes(5000) + b"PK\x05\x06" + bytes(18), Reason.ARCHIVE_UNSUPPORTED),
+        (bytes(32768) + b"\x01CD001" + bytes(100), Reason.ARCHIVE_UNSUPPORTED),
     ],
 )
 def test_what_is_no_picture_gets_its_reason(data: bytes, reason: Reason) -> None:

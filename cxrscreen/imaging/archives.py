@@ -23,7 +23,10 @@ HEAD = 512
 FREE_MEMBER_BYTES = 1 << 20
 SPOOL_BYTES = 8 << 20
 
-_UNSUPPORTED = {b"Rar!\x1a\x07": "RAR", b"MSCF": "CAB"}
+_UNSUPPORTED = {
+    **{b"Rar!\x1a\x07": "RAR", b"MSCF": "CAB", b"PK\x07\x08": "Multi-volume zip", b"\x1f\x9d": "Compress (.Z)"},
+    **{b"070701": "Cpio", b"070707": "Cpio"},
+}
 _ARCHIVE_NAMES = (
     *(".zip", ".7z", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"),
     *(".gz", ".bz2", ".xz", ".zst"),

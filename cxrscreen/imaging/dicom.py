@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from io import BytesIO
 from typing import Any
 
 import gdcm  # type: ignore[import-untyped]
@@ -20,6 +18,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, tags
+from cxrscreen.imaging.elements import read_dataset
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
@@ -58,9 +57,6 @@ NATIVE = {
     uid.DeflatedExplicitVRLittleEndian,
 }
 GREY = {"MONOCHROME1", "MONOCHROME2"}
-# The data set of a deflated file may be this many times the file, or this many bytes, whichever is more.
-MAX_INFLATION = 200
-FREE_INFLATION = 64 << 20
 
 _FIRST_ELEMENT = re.compile(rb"(?:[\x02\x08]\0..|\0[\x02\x08]..)(?:[A-Z]{2}|.{2}\0\0)", re.DOTALL)
 
@@ -74,12 +70,7 @@ class DicomFile:
     """An opened file: its facts, and its frames when they are asked for. Raises Rejected."""
 
     def __init__(self, data: bytes) -> None:
-        _check_inflation(data)
-        try:
-            self.dataset = pydicom.dcmread(BytesIO(data), force=True)
-        except Exception as error:
-            # No word of the error: it may quote a patient's name.
-            raise Rejected(Reason.DAMAGED, "The DICOM data set cannot be read.") from error
+        self.dataset = read_dataset(data)
         self.complete = False
         self.syntax = self._transfer_syntax()
         self._read_pixel_module()
@@ -229,7 +220,7 @@ class DicomFile:
                 raise Rejected(
                     Reason.NO_IMAGE, "A medium's table of contents (DICOMDIR); its files count by themselves."
                 )
-            kind = uid.UID(tags.text(self.dataset, "SOPClassUID") or "").name
+            kind = uid.UID(tags.text(self.dataset, "SOPClassUID") or meta or "").name
             if "Image Storage" in kind:
                 raise Rejected(Reason.DAMAGED, "The file ends before its pixels.")
             raise Rejected(Reason.NO_IMAGE, f"A DICOM object without pixels: {kind}." if kind else "")
@@ -265,26 +256,3 @@ class DicomFile:
     def _offsets(self) -> tuple[bytes, bytes] | None:
         offsets, lengths = self.dataset.get("ExtendedOffsetTable"), self.dataset.get("ExtendedOffsetTableLengths")
         return (offsets, lengths) if isinstance(offsets, bytes) and isinstance(lengths, bytes) else None
-
-
-def _check_inflation(data: bytes) -> None:
-    """Raise Rejected for a deflated data set that is a bomb: pydicom would inflate all of it."""
-    if str(uid.DeflatedExplicitVRLittleEndian).encode() not in data:
-        return
-    source = BytesIO(data)
-    source.seek(132 if data[128:132] == b"DICM" else 0)
-    try:
-        pydicom.filereader.read_dataset(source, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    except Exception as error:
-        raise Rejected(Reason.DAMAGED, "The DICOM header cannot be read.") from error
-    most = max(FREE_INFLATION, MAX_INFLATION * len(data))
-    unpack = zlib.decompressobj(-zlib.MAX_WBITS)
-    size, rest = 0, data[source.tell() :]
-    try:
-        while rest and not unpack.eof and size <= most:
-            size += len(unpack.decompress(rest, 1 << 20))
-            rest = unpack.unconsumed_tail
-    except zlib.error as error:
-        raise Rejected(Reason.DAMAGED, "The deflated data set is damaged.") from error
-    if size > most:
-        raise Rejected(Reason.TOO_LARGE, "The deflated data set unpacks to far more than its size allows for.")

@@ -21,6 +21,7 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
+_HEIF = (b"heic", b"heix", b"heim", b"mif1", b"msf1", b"avif", b"avis")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -50,7 +51,7 @@ class PictureFile:
         except Image.DecompressionBombError as error:
             raise Rejected(Reason.TOO_LARGE, "The picture declares more pixels than is read.") from error
         except UnidentifiedImageError as error:
-            raise Rejected(*_unidentified(data)) from error
+            raise _unidentified(data) from error
         except Exception as error:
             raise Rejected(Reason.DAMAGED, f"The picture cannot be opened ({first_line(error)}).") from error
         if self.image.format == "TIFF" and self.image.info.get("compression") not in TIFF_COMPRESSIONS:
@@ -173,8 +174,14 @@ def _check_png(data: bytes) -> None:
     raise Rejected(Reason.DAMAGED, "The PNG is cut short.")
 
 
-def _unidentified(data: bytes) -> tuple[Reason, str]:
+def _unidentified(data: bytes) -> Rejected:
     starts = (_PNG_START, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"\0\0\0\x0cjP  ")
     if data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return Reason.DAMAGED, "The picture's header is damaged."
-    return Reason.NO_IMAGE, "Neither DICOM nor a picture in a known format."
+        return Rejected(Reason.DAMAGED, "The picture's header is damaged.")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        return Rejected(Reason.UNSUPPORTED_ENCODING, "A HEIF or AVIF picture.")
+    if data.startswith((b"MZ", b"#!")) and b"PK\x05\x06" in data[-(1 << 16) :]:
+        return Rejected(Reason.ARCHIVE_UNSUPPORTED, "An archive that unpacks itself.")
+    if data[32769:32774] == b"CD001":
+        return Rejected(Reason.ARCHIVE_UNSUPPORTED, "The image of a disc.")
+    return Rejected(Reason.NO_IMAGE, "Neither DICOM nor a picture in a known format.")
