@@ -13,11 +13,12 @@ from werkzeug.wrappers import Response
 from cxrscreen import db, drift, jobs, operating, queue, registry
 from cxrscreen.errors import NotFound
 from cxrscreen.tables import JobKind, ModelVersion, Role
-from dashboard import filters, identity
+from dashboard import filters, identity, languages
 from dashboard.security import needs
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 
+NAMED = {"auroc": "AUROC", "n": "images", "val": "validation"}
 HEADLINE = ("sensitivity", "specificity", "auroc", "balanced_accuracy", "accuracy")
 
 
@@ -106,6 +107,14 @@ def flat(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(value, name)
         elif isinstance(value, int | float | str) or value is None:
             yield name, _figure(value)
+
+
+@blueprint.app_template_filter()
+def figure_name(name: str) -> str:
+    """The name of a figure in words, as a title has it; a part that a bundle made up stays as it is."""
+    parts = (NAMED.get(part, part.replace("_", " ")) for part in name.split(" · "))
+    told = " · ".join(languages.said(part) for part in parts)
+    return told[:1].upper() + told[1:]
 
 
 def _figure(value: Any) -> str:

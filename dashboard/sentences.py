@@ -35,9 +35,22 @@ STATES = (
     *(tables.Band, tables.Verdict, tables.Way),
 )
 # Of no fixed list: the first column of a job's account, the owners of a case, the figures of a bundle.
-WORDS = ("found", "me", "nobody", "sensitivity", "specificity", "auroc", "balanced accuracy", "accuracy")
-# Of a threshold that nobody set; of a picture that is unlike the training.
-NOTES = ("brought by the bundle", "the default of the settings", "distance {0}")
+WORDS = (
+    "found",
+    "me",
+    "nobody",
+    "sensitivity",
+    "specificity",
+    "balanced accuracy",
+    "accuracy",
+    "AUROC",
+    "validation",
+)
+# Of a threshold that nobody set; of a picture that is unlike the training; of a worker.
+NOTES = (
+    *("brought by the bundle", "the default of the settings", "distance {0}", "ingest", "screen"),
+    *("waiting for work", "job {0}, batch {1}: {2} images", "job {0}: reading its sources", "job {0} waits: {1}"),
+)
 # What cronsim makes of the schedules that people have. It knows English only; rarer ones stay in it.
 CRON = (
     *("At {0} every day", "At {0} and {1} every day", "At {0} on {w1}", "At {0} on {w1} and {w2}"),

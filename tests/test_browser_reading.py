@@ -36,6 +36,8 @@ def test_images_change_in_place_and_a_study_beside_moves_along(site: Site, opene
     study_id, case_id, other_id, prior_id, stranger_id = ids
     with opened(f"/studies/{study_id}") as page:
         page.wait_for_selector(SHOWN)
+        for word in ("confirmed", "dismissed", "unsure"):
+            expect(page.locator(f"#verdict-{word}")).to_be_in_viewport(ratio=1)
         page.keyboard.press("c")
         page.keyboard.type("both lungs")
         page.keyboard.press("Escape")
