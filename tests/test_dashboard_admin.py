@@ -219,13 +219,14 @@ def test_who_is_kept_out_is_out_at_once(site: Site) -> None:
     assert site.browser().sign_in("reader").status_code == 302
 
 
-def test_a_role_counts_from_the_next_page_on(site: Site) -> None:
+def test_a_role_counts_from_the_next_sign_in_on(site: Site) -> None:
     with db.read() as session:
         reader = users.get(session, "reader").id
     admin, guest = site.browser("admin"), site.browser("reader")
     assert guest.get("/audit").status_code == 403
     assert admin.post(f"/people/{reader}/role", {"role": "admin"}).status_code == 302
-    assert guest.get("/audit").status_code == 200
+    assert guest.get("/audit").status_code == 302, "another role ends the sessions that had the former"
+    assert site.browser("reader").get("/audit").status_code == 200
 
 
 def test_the_last_administrator_stays(site: Site) -> None:
