@@ -28,9 +28,9 @@ Told = TypeVar("Told")
 
 HEARTBEAT_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # a database that is restarted is back sooner
-# Pages before screening before ingest, by little, so that no stranger beside us starves them: a batch that is ready
-# runs through at once instead of sharing every core's cache with the decoding of the next one.
-SCREENING_NICE, INGEST_NICE = 2, 5
+# Pages well before screening: a reader waits for a page, nobody for a batch. Screening before ingest by little: a batch
+# that is ready runs through at once instead of sharing every core's cache with the decoding of the next one.
+SCREENING_NICE, INGEST_NICE = 6, 8
 
 # What an ingest keeps of freed memory: a picture of the largest detectors, samples and all; the second is the most that
 # glibc takes. Without, a third of what an uncompressed file costs is the kernel's setting of pages to zero.
