@@ -77,8 +77,9 @@ def _drop_absurd(dataset: Dataset) -> None:
 
 
 def _elements(dataset: Dataset) -> Iterator[Any]:
-    """As they were read, nothing parsed."""
-    return iter(list(dataset.elements()))
+    """As they were read, nothing parsed: not even what is empty, of which pydicom may know no kind."""
+    for tag in list(dataset.keys()):
+        yield dataset.get_item(tag, keep_deferred=True)
 
 
 def _is_absurd(element: Any) -> bool:
