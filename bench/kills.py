@@ -42,7 +42,7 @@ MEMBERS_A_KILL = 30  # so that there is something left to kill at
 LONGEST_WAIT = 0.3  # seconds from the first commit of a process to its kill
 LONGEST_LIFE = 1.0
 WRITES = (5, 50)  # of which a process dies in one; not in the first, so that it gets on
-SETTINGS = {"BATCH_SIZE": "8", "KEEP_UPLOADS": "true", "WAITING_BATCHES": "1000000"}
+SETTINGS = {"BATCH_SIZE": "8", "WAITING_BATCHES": "1000000"}
 
 
 def main() -> None:

@@ -151,8 +151,8 @@ def test_a_picture_that_is_deleted_while_it_comes_in_again_is_read_anew(
     decode = intake.Slice.decode
     deleted: list[int] = []
 
-    def deleted_after(piece: intake.Slice) -> None:
-        decode(piece)  # what is known has been looked up
+    def deleted_after(piece: intake.Slice, before: intake.Slice | None = None) -> None:
+        decode(piece, before)  # what is known has been looked up
         if not deleted:
             with db.write() as session:
                 deleted.append(deletion.delete_study(session, study_of(png(1)), "a test").images)
