@@ -30,6 +30,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "resume": "let a job go on",
         "cancel": "cancelled a job",
         "retry": "tried files again",
+        "clear": "cleared uploaded files",
         "entries": "looked at a job's files",
         "export": "exported a job",
     },

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     upload_days: float = Field(
         7.0, gt=0, description="an unfinished upload is given up after so many days without a byte"
     )
+    clear_upload_days: float = Field(
+        2.0,
+        ge=0,
+        description="an uploaded file is cleared so many days after its job, once the store has every image of it; "
+        "0: never",
+    )
     min_age: float = Field(
         18, ge=0, description="patients who are known to be younger, in years, get no score; 0: all do"
     )

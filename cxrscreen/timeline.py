@@ -30,6 +30,7 @@ WORDS = {
     "job.resume": "went on",
     "job.retry": "tried again",
     "job.cancel": "cancelled",
+    "job.clear": "uploaded files cleared",
     "job.aside": "image set aside",
     "job.end": "ended",
 }

@@ -27,6 +27,7 @@ DETAILS = (
     *("verdict", "reading", "images", "results", "verdicts", "uploads", "name", "before", "threshold", "window"),
     *("role", "why", "title", "entries", "patient", "study", "zone", "rate", "enabled", "policy", "scope", "model"),
     *("state", "job", "class", "subclass", "reader", "assigned", "sort", "image", "reason", "status", "from", "to"),
+    "bytes",
 )
 RENAMED = {
     **{"way": "how", "sign_off": "signed for", "by": "by way of", "chosen": "chosen by hand", "review": "verdict no."},

@@ -20,7 +20,7 @@ from flask import (
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from cxrscreen import db, entries, jobs, queue, registry, timeline, worklist
+from cxrscreen import clearing, db, entries, jobs, queue, registry, timeline, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
 from dashboard import forms, identity, sheets
@@ -71,6 +71,7 @@ def show(job_id: int) -> str:
         flagged=flagged,
         threshold=limit,
         open=job.state in jobs.OPEN,
+        cleared=clearing.of_job(job),
         **past,
     )
 

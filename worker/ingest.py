@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxrscreen import arrivals, blobs, db, entries, ingests, queue, sources
+from cxrscreen import arrivals, blobs, clearing, db, entries, ingests, queue, sources
 from cxrscreen.arrivals import Arrivals
 from cxrscreen.errors import CxrscreenError
 from cxrscreen.imaging import Limits, Member, Reason
@@ -115,6 +115,8 @@ def _list_sources(job: Job, me: str) -> None:
         writers = stack.enter_context(ThreadPoolExecutor(WRITERS))
         readers = stack.enter_context(ThreadPoolExecutor(get_settings().decode_threads))
         for source in job.sources:
+            if clearing.CLEARED in source:  # everything in it was settled, or waits for a score alone
+                continue
             origin, referred = _open_source(source, stack)
             seen = _watching(job) if source.get("watch") else None
             place = Place(job, me, origin, referred, readers, writers, trial, seen)

@@ -1,4 +1,5 @@
-"""What the sweep clears away: blobs without a row, what killed processes left half written, uploads that broke off."""
+"""What the sweep clears away: blobs without a row, what killed processes left half written, uploads that broke off or
+that the store holds twice."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ import logging
 import time
 from pathlib import Path
 
-from cxrscreen import belonging, blobs, orphans
+from cxrscreen import belonging, blobs, clearing, orphans
 from cxrscreen.settings import get_settings
 
 log = logging.getLogger(__name__)
 
 STALE_UPLOAD_SECONDS = 24 * 3600
 STALE_COPY_SECONDS = 7 * 24 * 3600
+CLEAR_EVERY_SECONDS = 3600
 COPY = "[0-9a-f]" * 64 + ".*"  # of a blob of a store that is no disk, while it is read
 
 
@@ -30,8 +32,21 @@ def run(moment: float | None = None) -> None:
         for kind in orphans.NAMED:
             orphans.search(store, kind, blobs.SHELVES[turn % len(blobs.SHELVES)])
         orphans.remove(store)
+        if _is_hour(settings.upload_dir / "cleared"):
+            clearing.run(store)
     except OSError as error:
         log.warning("The store is not swept just now: %s", error)
+
+
+def _is_hour(mark: Path) -> bool:
+    """True once an hour; of several machines that share no folder each has its own, which does no harm."""
+    try:
+        if time.time() - mark.stat().st_mtime < CLEAR_EVERY_SECONDS:
+            return False
+    except FileNotFoundError:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return True
 
 
 def _clear(folder: Path, pattern: str, seconds: float) -> None:

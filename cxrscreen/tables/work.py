@@ -21,7 +21,7 @@ class Upload(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    removed_at: Mapped[datetime | None]  # from the store, with a study that came in it or by a setting
+    removed_at: Mapped[datetime | None]  # from the store, with a study that came in it or by `clearing`
 
 
 class Schedule(Base):
@@ -86,7 +86,8 @@ class Job(Base):
     state: Mapped[JobState] = mapped_column(default=JobState.WAITING)
     priority: Mapped[int] = mapped_column(default=5)  # higher goes first
     title: Mapped[str] = mapped_column(Text)
-    sources: Mapped[list[Any]]  # [{"path": ..., "label": ...}] or [{"upload": id}]; empty for a rescreen
+    # [{"path": ..., "label": ...}] or [{"upload": id, "label": ...}]; empty for a rescreen. `clearing` adds to these.
+    sources: Mapped[list[Any]]
     # Of a rescreen: {"since": ISO date, "job": id, "flagged": bool}, each left out where it does not count.
     scope: Mapped[dict[str, Any]] = mapped_column(default=dict)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
