@@ -12,10 +12,24 @@ import models
 ROOM = Path(models.__file__).parent
 
 
-def test_timm_and_torchvision_import_through_the_cure():
-    code = "from models._torchvision import timm; import torchvision; print(timm.is_model('resnet18'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
+CODE = """
+import sys
+from models._torchvision import _keep_compiler_out, timm
+import torchvision
+assert timm.is_model("resnet18")
+assert not {"torch._dynamo", "sympy"} & set(sys.modules)
+_keep_compiler_out()
+import torch._dynamo
+assert torch._dynamo.disable(len) is len and not torch._dynamo.__spec__
+assert torch._dynamo.reset.__module__ == "torch._dynamo"  # more than the stand-in knows
+import torch._dynamo.config
+assert torch._dynamo.__spec__ and torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)) == 2
+"""
+
+
+def test_timm_and_torchvision_import_through_the_cure_and_the_compiler_when_it_is_wanted():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nobody_else_in_the_room_imports_them():
