@@ -23,6 +23,8 @@ LOG_LINES = 15
 # Before torch is imported, here and in every program that a test starts: networks this small gain nothing from a second
 # thread, and on a machine with few cores the threads of several programs wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of programs are started: where compiled modules are not to be kept, each would compile all of ours anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
