@@ -29,12 +29,15 @@ DESK, PHONE, WALL = ({"width": w, "height": h} for w, h in ((1366, 768), (390, 8
 PATIENCE_MS = 60_000
 
 
+def where_named(variable: str) -> pytest.MarkDecorator:
+    """A mark, so that without a folder nobody trains a model and lives two weeks for nothing."""
+    return pytest.mark.skipif(not os.environ.get(variable), reason=f"{variable} names no folder to put pictures into")
+
+
 def folder_of(variable: str) -> Path:
-    named = os.environ.get(variable)
-    if not named:
-        pytest.skip(f"{variable} names no folder to put pictures into")
-    Path(named).mkdir(parents=True, exist_ok=True)
-    return Path(named)
+    folder = Path(os.environ[variable])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def flagged(site: Site) -> int:
@@ -68,6 +71,7 @@ def shown(page: Page, url: str) -> None:
         page.wait_for_selector(SHOWN)
 
 
+@where_named("CXRSCREEN_TEST_SCREENSHOTS")
 def test_the_pictures_of_the_documents(site: Site, opened: Opener) -> None:
     folder = folder_of("CXRSCREEN_TEST_SCREENSHOTS")
     with opened("/worklist", expecting="the server responded with a status") as page:
@@ -88,6 +92,7 @@ def test_the_pictures_of_the_documents(site: Site, opened: Opener) -> None:
         kept_small(path)
 
 
+@where_named("CXRSCREEN_TEST_PAGES")
 def test_every_page_is_there_to_be_looked_at(site: Site, opened: Opener) -> None:
     folder = folder_of("CXRSCREEN_TEST_PAGES")
     urls = [re.sub("^/models/1", f"/models/{site.model_id}", url) for url in pages_of(site)]
