@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -28,6 +29,29 @@ def test_a_heartbeat_outlives_whatever_stopped_one_beat(monkeypatch: pytest.Monk
     assert heartbeat._thread is not None
     heartbeat._thread.join(10)
     assert len(beats) == 3
+
+
+def test_a_worker_that_still_imports_ends_when_it_is_told_to() -> None:
+    script = (
+        "import signal, sys, time\n"
+        "from worker import runtime\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('noted', flush=True))\n"
+        "with runtime.ends_at_once():\n"
+        "    print('importing', flush=True)\n"
+        "    time.sleep(float(sys.argv[1]))\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+
+    def child(seconds: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", script, seconds], stdout=subprocess.PIPE, text=True)
+
+    with child("3600") as importing:
+        assert importing.stdout is not None and importing.stdout.readline() == "importing\n"
+        importing.terminate()
+        assert (importing.stdout.read(), importing.wait()) == ("", -signal.SIGTERM)
+    with child("0") as done:
+        assert done.communicate()[0] == "importing\nnoted\n", "afterwards the worker's own handler is back"
+    assert done.returncode == 0
 
 
 def test_numpy_keeps_no_threads_that_spin_beside_the_decoders() -> None:

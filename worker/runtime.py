@@ -6,6 +6,7 @@ import importlib
 import logging
 import mmap
 import os
+import signal
 import socket
 import threading
 import time
@@ -105,8 +106,21 @@ def watch_signals() -> None:
             os.nice(SCREENING_NICE)
             memory.keep_freed(KEPT_BYTES, MAPPED_FROM, HEAPS)
             SCREENING.start()
-            # The first batch should not wait for torch.
-            importlib.import_module("worker.screen")
+            if not stopping():
+                # The first batch should not wait for torch.
+                with ends_at_once():
+                    importlib.import_module("worker.screen")
+
+
+@contextmanager
+def ends_at_once() -> Iterator[None]:
+    """While nothing is in hand: who asks the process to end need not wait for the end of the block."""
+    held = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
