@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -63,11 +64,24 @@ def forget_settings() -> None:
 
 
 @pytest.fixture
+def bare_environment() -> Iterator[None]:
+    """No setting of the caller's, for a bench that sets its own as it goes; all is as before at the end."""
+    with patch.dict(os.environ):
+        for name in _settings():
+            del os.environ[name]
+        yield
+    forget_settings()
+
+
+def _settings() -> list[str]:
+    return [name for name in os.environ if name.startswith("CXRSCREEN_") and not name.startswith("CXRSCREEN_TEST_")]
+
+
+@pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Settings]]:
     """Set settings by name; the data folder is the test's own, and nothing listens at the broker's port."""
-    for name in list(os.environ):
-        if name.startswith("CXRSCREEN_") and not name.startswith("CXRSCREEN_TEST_"):
-            monkeypatch.delenv(name)
+    for name in _settings():
+        monkeypatch.delenv(name)
 
     def use(**values: object) -> Settings:
         for name, value in values.items():

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import forget_settings
 
 from bench import ingest, ingest_archives
 
 pytestmark = pytest.mark.stack
 
 
-def test_an_archive_is_taken_in_and_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("CXRSCREEN_") and "TEST_DATA" not in name]:
-        monkeypatch.delenv(name)
-    before = dict(os.environ)
-    try:
-        report = ingest.run(["small"], small_members=60, large_bytes=0, base_bytes=4e5)
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        forget_settings()
+def test_an_archive_is_taken_in_and_measured(bare_environment: None) -> None:
+    report = ingest.run(["small"], small_members=60, large_bytes=0, base_bytes=4e5)
     ingest.show(report)
     assert {"peak_ratio", "web_peak_mb", "ingest_peak_mb", "mb_per_s"} <= set(report)
     assert [one["members"] for one in report["archives"]][1] == 60

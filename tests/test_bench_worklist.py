@@ -6,21 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import forget_settings
 
 from bench import worklist
 
 pytestmark = pytest.mark.stack
 
 
-def test_a_small_run_reports_every_figure(monkeypatch: pytest.MonkeyPatch, phantom_bundle: Path) -> None:
-    for name in ("DATA_DIR", "DATABASE_URL", "REDIS_URL"):
-        monkeypatch.setenv(f"CXRSCREEN_{name}", "")  # the bench sets them; this puts them back
+def test_a_small_run_reports_every_figure(bare_environment: None, phantom_bundle: Path) -> None:
     parts = ["db", "http", "busy", *(["browser"] if shutil.which("chromium") else [])]
-    try:
-        report = worklist.run(3000, parts, rounds=2, seconds=1.0, cases=2, files=24, bundle=phantom_bundle)
-    finally:
-        forget_settings()
+    report = worklist.run(3000, parts, rounds=2, seconds=1.0, cases=2, files=24, bundle=phantom_bundle)
     wanted = {"studies", "db_p95_ms", "db_kinds", "http_p95_ms", "http_saturated_p95_ms", "busy_slowdown"}
     wanted |= {"verdict_to_next_ms"} if "browser" in parts else set()
     assert wanted <= set(report)
