@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from cxrscreen.cli import cli
@@ -81,10 +79,7 @@ def test_the_shipped_bundle_on_the_open_set(test_data, tmp_path):
         bundle.load(shipped[-1].parent)
     except ModelsError as error:
         pytest.skip(f"the shipped bundle is of another time: {error}")
-    torch.set_num_threads(1)
-    start = time.process_time()
     run("evaluate", shipped[-1].parent, index, "--out", tmp_path / "r.json", "--resamples", 100)
-    assert time.process_time() - start < 240
     figures = json.loads((tmp_path / "r.json").read_text())
     assert figures["n"] == 216
     assert figures["audits"]["border_only"]["covid"]["auroc"]["value"] < figures["covid"]["auroc"]["value"]
