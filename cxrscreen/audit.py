@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from cxrscreen.tables import AuditEvent, User, midnight
@@ -80,9 +80,11 @@ def record(session: Session, actor: User | str, action: str, subject: str, **det
     session.add(AuditEvent(actor=name, user_id=user_id, action=action, subject=subject, detail=detail))
 
 
-def looked(session: Session, person: User, action: str, subject: str, detail: dict[str, Any]) -> None:
-    """Somebody saw it; `detail` is what the address asked for, whatever its words."""
-    session.add(AuditEvent(actor=person.name, user_id=person.id, action=action, subject=subject, detail=detail))
+def looked(session: Session, person: User, action: str, seen: dict[str, dict[str, Any]]) -> None:
+    """Somebody saw these subjects, each with what the address asked for, whatever its words; one statement."""
+    who = {"actor": person.name, "user_id": person.id, "action": action}
+    rows = [{**who, "subject": subject, "detail": detail} for subject, detail in seen.items()]
+    session.connection().execute(insert(AuditEvent).values(rows))
 
 
 def page(session: Session, asked: Asked, *, before: int | None = None, limit: int = 100) -> list[AuditEvent]:

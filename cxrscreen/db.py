@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,8 @@ from cxrscreen.settings import get_settings
 from cxrscreen.tables import UtcDateTime, now
 
 SQLITE_BUSY_MS = 60_000
+# A connection that served so lately is taken at its word; one that rested longer is asked first whether it stands.
+FRESH_SECONDS = 0.5
 
 
 def make_engine(url: str) -> Engine:
@@ -27,10 +30,31 @@ def make_engine(url: str) -> Engine:
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return _with_pings(create_engine(parsed, pool_use_lifo=True))
     engine = create_engine(parsed, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _with_pings(engine: Engine) -> Engine:
+    """What `pool_pre_ping` does, but for connections that rested: a page takes several in a row, and each ping is a
+    round trip. The last one that came back goes out first, so that few are busy and the others may rest."""
+
+    def came_back(_connection: Any, record: Any) -> None:
+        record.info["rested_since"] = time.monotonic()
+
+    def goes_out(connection: Any, record: Any, _proxy: Any) -> None:
+        since = record.info.get("rested_since")
+        if since is None or time.monotonic() - since < FRESH_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError(str(error)) from error  # the pool opens another one in its place
+
+    event.listen(engine, "checkin", came_back)
+    event.listen(engine, "checkout", goes_out)
     return engine
 
 
@@ -72,6 +96,18 @@ def write() -> Iterator[Session]:
     """A session in one transaction. Enqueue nothing inside it: commit first, then submit (law 1)."""
     engine = get_engine().execution_options(writes=True)
     with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def single(*, writes: bool = False) -> Iterator[Session]:
+    """A session for one statement. PostgreSQL makes a transaction of it by itself: no round trips for its two ends."""
+    engine = get_engine()
+    if engine.dialect.name != "postgresql":
+        with write() if writes else read() as session:
+            yield session
+        return
+    with Session(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False) as session:
         yield session
 
 

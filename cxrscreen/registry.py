@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, SQLColumnExpression, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit
@@ -208,6 +208,17 @@ def active(session: Session) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.state == ModelState.ACTIVE))
 
 
+def in_use(session: Session) -> tuple[int, str, bool, float] | None:
+    """Number, name, whether it learned from phantoms, and threshold of the active version: what every page tells."""
+    newest = _newest_threshold(ModelVersion.id).scalar_subquery()
+    columns = (ModelVersion.id, ModelVersion.name, ModelVersion.phantom, newest)
+    found = session.execute(select(*columns).where(ModelVersion.state == ModelState.ACTIVE)).first()
+    if found is None:
+        return None
+    number, name, phantom, threshold = found
+    return number, name, phantom, get_settings().default_threshold if threshold is None else threshold
+
+
 def need_active(session: Session) -> ModelVersion:
     version = active(session)
     if version is None:
@@ -230,13 +241,13 @@ def every(session: Session) -> list[ModelVersion]:
 
 def threshold(session: Session, version_id: int) -> float:
     """The operating point that counts: the newest row."""
-    point = session.scalar(
-        select(OperatingPoint.threshold)
-        .where(OperatingPoint.model_version_id == version_id)
-        .order_by(OperatingPoint.id.desc())
-        .limit(1)
-    )
+    point = session.scalar(_newest_threshold(version_id))
     return get_settings().default_threshold if point is None else point
+
+
+def _newest_threshold(version_id: int | SQLColumnExpression[int]) -> Select[float]:
+    of_version = select(OperatingPoint.threshold).where(OperatingPoint.model_version_id == version_id)
+    return of_version.order_by(OperatingPoint.id.desc()).limit(1)
 
 
 def _hash_file(path: Path) -> str:

@@ -16,12 +16,6 @@ NAME_LENGTH = 60
 MOST = 50  # of one person
 
 
-def of(session: Session, user_id: int) -> list[SavedFilter]:
-    """A person's own, by name."""
-    mine = select(SavedFilter).where(SavedFilter.user_id == user_id).order_by(SavedFilter.name)
-    return list(session.scalars(mine))
-
-
 def save(session: Session, user: User, name: str, query: str) -> Filters:
     """Keep a query under a name; the same name again takes the new query. Returns what the query asks for.
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, func, literal, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    SQLColumnExpression,
+    and_,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased
 
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Review, Study, StudyResult, User, Verdict
-from cxrscreen.worklist_filters import SORTS, STATES, Filters
-from cxrscreen.worklist_scope import Scope, scope, state_of
+from cxrscreen.worklist_counts import Count, counts, flagged_count
+from cxrscreen.worklist_filters import PLAIN, SORTS, STATES, Filters
+from cxrscreen.worklist_scope import KEPT, Scope, scope
 
 __all__ = [
     "STATES",
@@ -30,10 +40,6 @@ __all__ = [
     "standing_at",
 ]
 
-# Counting stops here: a count is for planning a day, and an index walk of this length takes about a millisecond.
-COUNTED = 10_000
-LOOKED_AT = 400
-COUNTED_STATES = ("open", "waiting", "disputed", *(verdict.value for verdict in Verdict))
 Column = SQLColumnExpression
 Place = tuple[Any, int]  # the value that the list is sorted by, and the study's number
 
@@ -56,20 +62,6 @@ class Line:
         return self.result.draw is not None and self.result.verdict is None
 
 
-@dataclass(frozen=True)
-class Count:
-    """How many; `more` where counting stopped at that number."""
-
-    number: int
-    more: bool = False
-
-    def __add__(self, other: Count) -> Count:
-        return Count(self.number + other.number, self.more or other.more)
-
-
-PLAIN = Filters()
-
-
 def page(
     session: Session,
     model_version_id: int,
@@ -83,22 +75,31 @@ def page(
 ) -> list[Line]:
     """The studies that match, a page at a time; `after` is the place of the last line seen. As to `bare` see Scope."""
     asked = scope(session, model_version_id, threshold, filters, viewer=viewer, bare=bare)
-    found = _ordered(asked, falling=SORTS[filters.sort].falling, beyond=after, limit=limit).subquery()
-    order = SORTS[filters.sort]
+    make = _first_page if asked.plain and after is None else _page
+    return [Line(*row) for row in session.execute(make(asked, after, limit), {"viewer": viewer})]
+
+
+def _page(
+    asked: Scope, after: Place | None, limit: int
+) -> Select[Study, StudyResult, int, Verdict, str, datetime, str]:
+    order = SORTS[asked.filters.sort]
+    found = _ordered(asked, falling=order.falling, beyond=after, limit=limit).subquery()
     key = getattr(found.c, asked.key.key)
     owner = aliased(User)
     # The order is found in an index first; the wide rows are fetched for one page alone.
-    query = (
+    return (
         select(Study, StudyResult, Review.id, Review.verdict, User.name, Review.created_at, owner.name)
         .select_from(found)
-        .join(StudyResult, _of_version(found.c.study_id, model_version_id))
+        .join(StudyResult, _of_version(found.c.study_id, asked.model_version_id))
         .join(Study, Study.id == StudyResult.study_id)
         .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
         .outerjoin(User, User.id == Review.user_id)
         .outerjoin(owner, owner.id == StudyResult.assigned_id)
         .order_by(*_order(key, found.c.study_id, order.falling))
     )
-    return [Line(*row) for row in session.execute(query)]
+
+
+_first_page = lru_cache(KEPT)(_page)
 
 
 def place(line: Line, filters: Filters) -> str:
@@ -125,67 +126,6 @@ def cursor(text: str, filters: Filters) -> Place | None:
     if wrong or len(text) > 60:
         raise UsageError("That address does not name a place in the worklist.")
     return value, int(study_id)
-
-
-def counts(
-    session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN, *, viewer: int | None = None
-) -> dict[str, Count]:
-    """How many studies each state of the list holds under the other filters; counting stops where it gets dear."""
-    asked = scope(session, model_version_id, threshold, filters, viewer=viewer)
-    told: dict[str, Count] = dict.fromkeys(COUNTED_STATES, Count(0))
-    if asked.broad:
-        told |= _counted_among(session, asked)
-    elif not filters.narrowed and filters.job is None:
-        told |= _counted_apart(session, asked)
-    else:
-        # One walk settles it where few match; else each state is counted by itself, up to the same length.
-        state = state_of(viewer).label("state")
-        rows = select(state).where(*asked.conditions()).limit(COUNTED + 1).subquery()
-        grouped = session.execute(select(rows.c.state, func.count()).group_by(rows.c.state)).all()
-        if sum(number for _, number in grouped) <= COUNTED:
-            told |= {state: Count(number) for state, number in grouped}
-        else:
-            told |= _counted_apart(session, asked)
-    told["reviewed"] = told["confirmed"] + told["dismissed"] + told["unsure"]
-    told["all"] = told["open"] + told["waiting"] + told["disputed"] + told["reviewed"]
-    return {state: told[state] for state in STATES}
-
-
-def _counted_apart(session: Session, asked: Scope) -> dict[str, Count]:
-    parts = []
-    for state in COUNTED_STATES:
-        for conditions in asked.ways(state):
-            rows = select(literal(1)).where(*conditions).limit(COUNTED + 1).subquery()
-            parts.append(select(literal(state), func.count().label("number")).select_from(rows))
-    counted = session.execute(union_all(*parts))
-    return _summed((state, Count(min(number, COUNTED), number > COUNTED)) for state, number in counted)
-
-
-def _counted_among(session: Session, asked: Scope) -> dict[str, Count]:
-    """The same where each candidate has to be looked at: so many of each state, and what they hold is the least."""
-    parts = []
-    for state in COUNTED_STATES:
-        for conditions in asked.ways(state, broad=False):
-            query = select(and_(*asked.broad).label("hit")).where(*conditions)
-            rows = query.limit(LOOKED_AT).subquery()
-            number, seen = func.count().filter(rows.c.hit), func.count()
-            parts.append(select(literal(state), number.label("number"), seen.label("seen")).select_from(rows))
-    counted = session.execute(union_all(*parts))
-    return _summed((state, Count(number, seen == LOOKED_AT)) for state, number, seen in counted)
-
-
-def _summed(counted: Iterable[tuple[str, Count]]) -> dict[str, Count]:
-    found: dict[str, Count] = {}
-    for state, count in counted:
-        found[state] = found.get(state, Count(0)) + count
-    return found
-
-
-def flagged_count(session: Session, model_version_id: int, threshold: float, filters: Filters = PLAIN) -> int:
-    """How many reach the threshold and match, however many they are: for reports, not for pages."""
-    asked = scope(session, model_version_id, threshold, filters, bare=True)
-    counted = (select(func.count()).select_from(StudyResult).where(*conditions) for conditions in asked.ways())
-    return sum(session.scalar(query) or 0 for query in counted)
 
 
 def standing_at(session: Session, model_version_id: int, study_id: int, filters: Filters) -> Any:
@@ -218,7 +158,7 @@ def neighbours(
     if beyond is not None:
         before = _ordered(asked, falling=not order.falling, beyond=beyond, limit=1).subquery()
         parts.append(select(literal(True), before.c.study_id))
-    rows = session.execute(union_all(*parts)).all()
+    rows = session.execute(union_all(*parts), {"viewer": viewer}).all()
     found: dict[bool, int] = {earlier: number for earlier, number in rows}  # noqa: C416  rows are no pairs to mypy
     return found.get(True), found.get(False)
 

@@ -83,6 +83,7 @@ class Filters:
         return self != plain
 
 
+PLAIN = Filters()
 ADDRESS = {"since": "from", "until": "to", "search": "q", "label": "class"}
 
 

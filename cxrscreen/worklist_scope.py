@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     Select,
     String,
     UnaryExpression,
     any_,
+    bindparam,
     case,
     false,
     func,
@@ -33,6 +35,11 @@ from cxrscreen.worklist_filters import SORTS, Filters
 # along the list meets a page's worth soon.
 FOUND_FEW = 5_000
 JOB_FEW = 30_000
+# Statements of lists that were asked for lately: to put one together takes longer than to ask it.
+KEPT = 200
+# Who asks is a value of its own in the statements of a list, which are so the same for everybody.
+VIEWER = bindparam("viewer", type_=BigInteger)
+Viewer = BindParameter[int] | None
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Scope:
     """Filters of one model version, ready to be asked.
 
     `few` name the only studies that can match, to be looked up by their numbers; `broad` are asked study by study.
-    `viewer` is who asks: what he has read himself is not open to him. `bare` is for reports: scores as they are, and no
-    study but those that reach the threshold.
+    `viewer` stands for who asks: what he has read himself is not open to him. `bare` is for reports: scores as they
+    are, and no study but those that reach the threshold.
     """
 
     filters: Filters
@@ -49,8 +56,13 @@ class Scope:
     threshold: float
     few: tuple[ColumnElement[bool], ...] = ()
     broad: tuple[ColumnElement[bool], ...] = ()
-    viewer: int | None = None
+    viewer: Viewer = None
     bare: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """The conditions are of the filters alone: the next who asks for this list is answered by the same ones."""
+        return not self.few and not self.broad
 
     @property
     def key(self) -> InstrumentedAttribute[Any]:
@@ -136,7 +148,8 @@ def scope(
             few.append(_one_of(session, StudyResult.study_id, found))
         else:
             broad.append(_found(session, filters.search))
-    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad), viewer, bare)
+    who = None if viewer is None else VIEWER
+    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad), who, bare)
 
 
 def _at_most(session: Session, query: Select[int], few: int) -> bool:
@@ -197,7 +210,7 @@ def _one_of(session: Session, column: InstrumentedAttribute[int], numbers: Selec
     return column.in_(numbers)
 
 
-def in_state(state: str, viewer: int | None) -> list[list[ColumnElement[bool]]]:
+def in_state(state: str, viewer: Viewer) -> list[list[ColumnElement[bool]]]:
     """As in `Scope.ways`. What a partial index holds is said in its words, or PostgreSQL does not know that it may."""
     first, second, verdict = StudyResult.first_reader_id, StudyResult.second_reader_id, StudyResult.verdict
     if state == "open":
@@ -213,7 +226,7 @@ def in_state(state: str, viewer: int | None) -> list[list[ColumnElement[bool]]]:
     return [[] if state == "all" else [verdict == Verdict(state)]]
 
 
-def state_of(viewer: int | None) -> ColumnElement[str]:
+def state_of(viewer: Viewer) -> ColumnElement[str]:
     """The same as an expression: the one state of the list that a row is in."""
     mine = or_(_is(StudyResult.first_reader_id, viewer), _is(StudyResult.second_reader_id, viewer))
     return case(
@@ -224,11 +237,11 @@ def state_of(viewer: int | None) -> ColumnElement[str]:
     )
 
 
-def _is(reader: InstrumentedAttribute[int | None], viewer: int | None) -> ColumnElement[bool]:
+def _is(reader: InstrumentedAttribute[int | None], viewer: Viewer) -> ColumnElement[bool]:
     return false() if viewer is None else reader == viewer
 
 
-def _assigned(to: str, viewer: int | None) -> ColumnElement[bool]:
+def _assigned(to: str, viewer: Viewer) -> ColumnElement[bool]:
     if to == "nobody":
         return StudyResult.assigned_id.is_(None)
     return StudyResult.assigned_id == (viewer if to == "me" else int(to))

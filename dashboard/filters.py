@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import date, datetime
 
 from babel import dates, numbers
 from flask import Flask
-from flask_babel import gettext, ngettext
 from markupsafe import Markup, escape
 
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import now
 from dashboard import languages
+from dashboard.languages import gettext, ngettext
 
 # English is read by many who write dates in many ways: there the year comes first, which nobody misreads.
-DAYS = {"ru": "%d.%m.%Y"}
+DAYS = {"ru": "{2}.{1}.{0}"}
 
 
 def size(count: float) -> str:
@@ -48,7 +49,12 @@ def threshold(value: float) -> str:
 
 def local(written: str) -> str:
     """A number as the code writes it, in the language of the page."""
-    return written.replace(".", numbers.get_decimal_symbol(languages.current())).replace("-", "\u2212")
+    return written.replace(".", _point(languages.current())).replace("-", "\u2212")
+
+
+@functools.cache
+def _point(language: str) -> str:
+    return str(numbers.get_decimal_symbol(language))
 
 
 def short(count: int) -> str:
@@ -102,7 +108,7 @@ def day(moment: date | str) -> str:
     """A date, or a text that begins with one as ISO 8601 writes it; what follows stays."""
     if isinstance(moment, str):
         return day(date.fromisoformat(moment[:10])) + moment[10:].replace("T", " ")
-    return moment.strftime(DAYS.get(languages.current(), "%Y-%m-%d"))
+    return DAYS.get(languages.current(), "{0}-{1}-{2}").format(*moment.isoformat()[:10].split("-"))
 
 
 def ago(moment: datetime | None) -> Markup:
@@ -128,8 +134,9 @@ def isolated(text: str) -> str:
 def _time(moment: datetime | None, text: str) -> Markup:
     if moment is None:
         return Markup("–")
-    title = f"{clock(moment, seconds=True)} UTC"
-    return Markup(f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}" title="{title}">{escape(text)}</time>')  # noqa: S704
+    second = moment.isoformat(timespec="seconds")[:19]
+    title = f"{day(moment)} {second[11:]} UTC"
+    return Markup(f'<time datetime="{second}Z" title="{title}">{escape(text)}</time>')  # noqa: S704
 
 
 def _age(moment: datetime) -> str:

@@ -15,6 +15,8 @@ _sqlite = make_url(_settings.database).get_backend_name() == "sqlite"
 worker_class = "gthread"
 threads = _settings.web_threads
 workers = 1 if _sqlite else min(4, max(2, os.cpu_count() or 1))
+# Read once, and then shared by the processes that are forked from it: `dashboard/wsgi.py`.
+preload_app = True
 timeout = 60
 graceful_timeout = 20
 keepalive = 10

@@ -58,7 +58,7 @@ def load(identity: str) -> Person | None:
     age = time.time() - float(session.get(SINCE, 0))
     if not number.isdigit() or age > get_settings().session_hours * 3600:
         return None
-    with db.read() as rows:
+    with db.single() as rows:
         row = rows.get(User, int(number))
     if row is None or not row.active or row.session_mark != mark:
         return None

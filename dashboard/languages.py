@@ -12,11 +12,12 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from gettext import NullTranslations
 from typing import Any
 
 import flask_babel
-from flask import Blueprint, Flask, Response, g, redirect, request, url_for
+from flask import Blueprint, Flask, Response, g, has_app_context, redirect, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -37,25 +38,57 @@ def chosen() -> str:
 
 
 def current() -> str:
-    locale = flask_babel.get_locale()
-    return locale.language if locale else "en"
+    if not has_app_context():
+        return "en"
+    found: str | None = g.get("language")
+    if found is None:
+        locale = flask_babel.get_locale()
+        found = g.language = locale.language if locale else "en"
+    return found
 
 
 def translations() -> NullTranslations:
     """The catalogue of the page's language."""
-    if "translations" not in g:
-        g.translations = flask_babel.get_translations()
-    found: NullTranslations = g.translations
+    found: NullTranslations | None = g.get("translations")
+    if found is None:
+        found = g.translations = flask_babel.get_translations()
     return found
 
 
-def text(message: str, /, **values: Any) -> Markup:
-    """What templates call `_`: the message in the language of the page, with its values escaped."""
-    return Markup(translations().gettext(message)) % values  # noqa: S704  the catalogue is ours
+def gettext(message: str, /, **values: Any) -> str:
+    """For what a page says of each of its lines: flask_babel's own asks anew whose page it is, at every word."""
+    return translations().gettext(message) % values
 
 
-def texts(one: str, many: str, num: int, /, **values: Any) -> Markup:
-    return Markup(translations().ngettext(one, many, num)) % {"num": num, **values}  # noqa: S704
+def ngettext(one: str, many: str, num: int, /, **values: Any) -> str:
+    return translations().ngettext(one, many, num) % {"num": num, **values}
+
+
+def _of_templates() -> dict[str, Callable[..., Markup]]:
+    """What templates call `_` and `ngettext`: the message in the language of the page, with its values escaped.
+
+    Bound to the page, which says hundreds of words; one that takes no values is made once for all pages.
+    """
+    catalogue, made = translations(), _made(current())
+
+    def text(message: str, /, **values: Any) -> Markup:
+        if values:
+            return Markup(catalogue.gettext(message)) % values  # noqa: S704  the catalogue is ours
+        found = made.get(message)
+        if found is None:
+            found = made[message] = Markup(catalogue.gettext(message)) % {}  # noqa: S704
+        return found
+
+    def texts(one: str, many: str, num: int, /, **values: Any) -> Markup:
+        return Markup(catalogue.ngettext(one, many, num)) % {"num": num, **values}  # noqa: S704
+
+    return {"_": text, "gettext": text, "ngettext": texts}
+
+
+@functools.cache
+def _made(_language: str) -> dict[str, Markup]:
+    """As many as the templates have sentences: they ask for no others by this way."""
+    return {}
 
 
 def said(text: object) -> str:
@@ -138,14 +171,13 @@ def _mark(language: str) -> str:
 def install(app: Flask) -> None:
     catalogue.compile_all()
     flask_babel.Babel(app, locale_selector=chosen)
-    # A page of lines says hundreds of words: Jinja's own way makes a context of the template for each.
-    app.jinja_env.globals.update({"gettext": text, "_": text, "ngettext": texts})
     app.add_template_filter(said)
 
     @app.context_processor
     def names() -> dict[str, Any]:
         language = current()
         return {
+            **_of_templates(),
             "language": language,
             "LANGUAGES": LANGUAGES,
             "words_url": url_for("languages.words", language=language, v=_mark(language)) if language != "en" else "",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, g, url_for
+from markupsafe import Markup, escape
+from sqlalchemy.orm import Session
 
 from cxrscreen import db, registry
 from dashboard import identity
 
 NOTICE = "Decision support for research and triage, not a medical device."
+PLACE = "\ue000"  # a private letter of Unicode, in no sentence and in no name
 PHANTOM = "trained on synthetic phantoms: for demonstration only"
 
 
@@ -26,14 +30,12 @@ class InUse:
     threshold: float
 
 
-def in_use() -> InUse | None:
-    """The active version, asked for once a request."""
+def in_use(session: Session | None = None) -> InUse | None:
+    """The active version, asked for once a request; `session` is one that is open anyway."""
     if "in_use" not in g:
-        with db.read() as session:
-            version = registry.active(session)
-            g.in_use = version and InUse(
-                version.id, version.name, version.phantom, registry.threshold(session, version.id)
-            )
+        with nullcontext(session) if session else db.single() as rows:
+            told = registry.in_use(rows)
+        g.in_use = told and InUse(*told)
     found: InUse | None = g.in_use
     return found
 
@@ -46,6 +48,12 @@ def addresses(endpoint: str, number: str, **values: Any) -> Callable[[int], str]
     return lambda of: f"{before}{of}{after}"
 
 
+def around(sentence: Markup) -> Callable[[str], Markup]:
+    """The same for a sentence of a page: what stands around `PLACE` is made once, the value is escaped each time."""
+    before, after = str(sentence).split(PLACE, 1)
+    return lambda of: Markup(f"{before}{escape(of)}{after}")  # noqa: S704  the sentence is escaped already
+
+
 def install(app: Flask) -> None:
     @app.context_processor
     def names() -> dict[str, Any]:
@@ -54,6 +62,8 @@ def install(app: Flask) -> None:
             "in_use": in_use,
             "NOTICE": NOTICE,
             "PHANTOM": PHANTOM,
+            "PLACE": PLACE,
+            "around": around,
         }
 
     @app.url_defaults

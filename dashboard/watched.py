@@ -53,8 +53,9 @@ def _record(watched: Watched) -> None:
     if "kind" in place:
         asked["as"] = place["kind"]
     subject = f"{watched.noun} {place[watched.number]}" if watched.number else watched.noun
-    with db.write() as session:
-        audit.looked(session, person, watched.action, subject, asked)
-        beside = str(asked.get("beside", ""))
-        if watched.action == "study.view" and beside.isdigit():
-            audit.looked(session, person, watched.action, f"study {beside}", {"beside": place[watched.number]})
+    seen = {subject: asked}
+    beside = str(asked.get("beside", ""))
+    if watched.action == "study.view" and beside.isdigit():
+        seen.setdefault(f"study {beside}", {"beside": place[watched.number]})
+    with db.single(writes=True) as session:
+        audit.looked(session, person, watched.action, seen)

@@ -10,16 +10,16 @@ from flask_babel import gettext
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from cxrscreen import db, jobs, registry, saved_filters, users, worklist, worklist_filters
+from cxrscreen import db, registry, saved_filters, worklist, worklist_filters, worklist_offers
 from cxrscreen.errors import NotFound
-from cxrscreen.tables import ModelVersion, Role
+from cxrscreen.tables import ModelVersion
 from cxrscreen.worklist_filters import Filters
+from cxrscreen.worklist_offers import Offers
 from dashboard import acts, forms, identity, languages, shell
 from dashboard.filters import isolated
 
 blueprint = Blueprint("worklist", __name__)
 
-JOBS_OFFERED = 50
 # The head of a column leads to its first sort, and from there to the other.
 HEADS = {
     "score": ("score", "score-up"),
@@ -54,8 +54,7 @@ def index() -> str:
             session, version.id, version.threshold, filters, after=after, limit=filters.size + 1, viewer=me.id
         )
         counts = worklist.counts(session, version.id, version.threshold, filters, viewer=me.id)
-        choices = _choices(session, version, filters)
-        mine = saved_filters.of(session, me.id)
+        offers = worklist_offers.offers(session, version.id, me.id, filters)
         undoable = acts.last(session)
     shown = lines[: filters.size]
     dated = filters.sort.startswith("study") or any(line.study.study_date for line in shown)
@@ -72,8 +71,9 @@ def index() -> str:
         rest=replace(filters, state="open").address(),
         heads=_heads(filters, dated),
         sorts={name: told for name, told in SORT_NAMES.items() if dated or not name.startswith("study")},
-        chips=_chips(filters, choices),
-        saved=mine,
+        offers=offers,
+        owners=_owners(offers),
+        chips=_chips(filters, offers),
         paged=after is not None,
         following=worklist.place(shown[-1], filters) if len(lines) > filters.size else None,
         name_length=saved_filters.NAME_LENGTH,
@@ -81,7 +81,6 @@ def index() -> str:
         sizes=worklist_filters.SIZES,
         me_id=me.id,
         undoable=undoable,
-        **choices,
     )
 
 
@@ -111,7 +110,7 @@ def asked() -> Filters:
 
 def version_for(session: Session, filters: Filters) -> shell.InUse | None:
     """The version whose scores are listed: the one asked for, else the active one. Raises NotFound for no such one."""
-    used = shell.in_use()
+    used = shell.in_use(session)
     if filters.model is None or (used and used.id == filters.model):
         return used
     found = session.get(ModelVersion, filters.model)
@@ -130,25 +129,8 @@ def around(session: Session, study_id: int, filters: Filters, here: Any = None) 
     )
 
 
-def _choices(session: Session, version: shell.InUse, filters: Filters) -> dict[str, Any]:
-    """What the filters offer. Raises NotFound for a job or reader in the address that does not exist."""
-    versions = registry.every(session)
-    record = next(one.record for one in versions if one.id == version.id)
-    offered = jobs.latest(session, JOBS_OFFERED)
-    if filters.job is not None and all(job.id != filters.job for job in offered):
-        offered.append(jobs.get(session, filters.job))
-    readers = [user for user in users.every(session) if users.may(user, Role.READER)]
-    for named in (filters.reader, int(filters.assigned) if filters.assigned.isdigit() else None):
-        if named is not None and all(reader.id != named for reader in readers):
-            readers.append(users.by_id(session, named))
-    return {
-        "jobs": offered,
-        "readers": readers,
-        "owners": [("me", "me"), ("nobody", "nobody"), *((str(one.id), one.name) for one in readers)],
-        "versions": versions,
-        "classes": record.get("classes", []),
-        "subclasses": [one["name"] for one in record.get("subclasses", [])],
-    }
+def _owners(offers: Offers) -> list[tuple[str, str]]:
+    return [("me", "me"), ("nobody", "nobody"), *((str(one.id), one.name) for one in offers.readers)]
 
 
 def _heads(filters: Filters, dated: bool) -> dict[str, dict[str, str]]:
@@ -163,12 +145,12 @@ def _heads(filters: Filters, dated: bool) -> dict[str, dict[str, str]]:
     return heads
 
 
-def _chips(filters: Filters, choices: dict[str, Any]) -> list[tuple[str, str]]:
+def _chips(filters: Filters, offers: Offers) -> list[tuple[str, str]]:
     """Each filter that is on, in words, with the address of the same list without it."""
-    job = next((job.title for job in choices["jobs"] if job.id == filters.job), "")
-    reader = next((reader.name for reader in choices["readers"] if reader.id == filters.reader), "")
-    owner = dict(choices["owners"]).get(filters.assigned, "")
-    model = next((version.name for version in choices["versions"] if version.id == filters.model), "")
+    job = next((job.name for job in offers.jobs if job.id == filters.job), "")
+    reader = next((reader.name for reader in offers.readers if reader.id == filters.reader), "")
+    owner = dict(_owners(offers)).get(filters.assigned, "")
+    model = next((version.name for version in offers.versions if version.id == filters.model), "")
     told = {
         "search": gettext("begins with %(text)s", text=filters.search),
         "job": gettext("job %(id)s: %(title)s", id=filters.job, title=job[:40]),

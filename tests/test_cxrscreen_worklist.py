@@ -12,7 +12,7 @@ import seed
 from dashboard_fixtures import Site, done_job, scored
 from sqlalchemy import select, update
 
-from cxrscreen import db, studies, users, worklist, worklist_filters, worklist_scope
+from cxrscreen import db, studies, users, worklist, worklist_counts, worklist_filters, worklist_scope
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Entry, Image, ModelState, Result, Review, Study, StudyResult, Verdict
 from cxrscreen.worklist_filters import SORTS, Filters
@@ -135,7 +135,7 @@ def test_sorts_page_and_lead_from_case_to_case(archive: dict[str, int], sort: st
 def test_counting_stops_and_says_so(archive: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     with db.read() as session:
         exact = worklist.counts(session, archive["model"], 0.5)
-        monkeypatch.setattr(worklist, "COUNTED", 5)
+        monkeypatch.setattr(worklist_counts, "COUNTED", 5)
         capped = worklist.counts(session, archive["model"], 0.5)
         assert worklist.flagged_count(session, archive["model"], 0.5) == exact["open"].number > 5
     assert not exact["all"].more and capped["open"] == worklist.Count(5, True) and capped["all"].more

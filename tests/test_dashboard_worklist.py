@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import seed
 from dashboard_fixtures import Browser, Site, done_job, scored
+from sqlalchemy import event
 
 from cxrscreen import db, registry, studies, users, worklist
-from cxrscreen.tables import ModelState, ModelVersion, OperatingPoint, Result, Study, Verdict
+from cxrscreen.tables import ModelState, ModelVersion, OperatingPoint, Result, Role, Study, Verdict
 
 
 def listed(page: str) -> list[int]:
@@ -239,3 +243,41 @@ def test_another_version_is_listed_when_asked_for(site: Site) -> None:
     page = browser.page(f"/worklist?model={other_id}")
     assert listed(page) == [study_id] and "0.200" in page
     assert f"model={other_id}" in page
+
+
+@contextmanager
+def asking() -> Iterator[dict[str, int]]:
+    """How many statements the database is asked meanwhile, over how many connections out of the pool."""
+    told = {"statements": 0, "connections": 0}
+
+    def statement(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+        told["statements"] += not text.startswith("BEGIN")  # of SQLite: `db` begins its transactions itself
+
+    def connection(*_: Any) -> None:
+        told["connections"] += 1
+
+    engine = db.get_engine()
+    event.listen(engine, "before_cursor_execute", statement)
+    event.listen(engine, "checkout", connection)
+    yield told
+    event.remove(engine, "before_cursor_execute", statement)
+    event.remove(engine, "checkout", connection)
+
+
+@pytest.mark.parametrize(("query", "beside"), [("", 0), ("?class=covid&state=all", 0), ("?job={job}", 2)])
+def test_a_page_asks_the_database_six_times_however_much_it_lists(either_site: Site, query: str, beside: int) -> None:
+    """Who asks, which model, the lines, their counts, what the filters offer, the audit log; a job's size, twice."""
+    browser = either_site.browser("reader")
+    for studies_of_each in (1, 20):
+        with db.write() as session:
+            for number in range(3):
+                job = done_job(session, either_site.model_id, f"{studies_of_each}-{number}.zip")
+                for study in range(studies_of_each):
+                    scored(session, f"{studies_of_each}-{number}-{study}", [0.9], either_site.model_id, job)
+            users.add(session, f"one more {studies_of_each}", Role.READER)
+            job_id = job.id
+        assert browser.post("/worklist/saved", {"name": str(studies_of_each), "query": ""}).status_code == 302
+        with asking() as asked:
+            page = browser.page(f"/worklist{query.format(job=job_id)}")
+        assert len(listed(page)) >= studies_of_each
+        assert asked == {"statements": 6 + beside, "connections": 3}
