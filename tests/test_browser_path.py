@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from dashboard_fixtures import Site
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, update
 from test_dashboard_security import full
 
@@ -22,31 +21,21 @@ __all__ = ["full"]  # a fixture
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
 PASSWORD = "night after night"
-ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture
-def page(stack: local.Stack) -> Iterator[Page]:
-    """A page of a fresh browser; any console error or request that leaves the machine fails the test."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH: install Debian's packages chromium and chromium-driver to try this")
+def page(chromium: Browser, stack: local.Stack) -> Iterator[Page]:
+    """A page in front of a whole stack; any console error or request that leaves the machine fails the test."""
     with db.write() as session:
         users.add(session, "reader", Role.READER, PASSWORD)
     troubles: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        context = browser.new_context(viewport={"width": 1366, "height": 768}, base_url=stack.address)
+    with chromium.new_context(viewport={"width": 1366, "height": 768}, base_url=stack.address) as context:
         page = context.new_page()
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda asked: troubles.append(asked.url) if _leaves(asked.url, stack.address) else None)
         page.set_default_timeout(30_000)
         yield page
-        browser.close()
     # A browser logs the refused password of the first test as an error of its own.
     assert [said for said in troubles if "401 (UNAUTHORIZED)" not in said] == []
 

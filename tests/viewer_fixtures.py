@@ -16,8 +16,7 @@ import seed
 from dashboard_fixtures import PASSWORD, Site, stored_image
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from playwright.sync_api import Page, sync_playwright
-from test_browser_path import ARGUMENTS
+from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from cxrscreen import db, studies
@@ -29,6 +28,10 @@ Greys = NDArray[np.uint8]
 Opener = Callable[..., AbstractContextManager[Page]]
 # Playwright's wait_for_function is an eval, which the policy forbids: waits are for attributes.
 SHOWN = '#pane-case[data-state="shown"]'
+ARGUMENTS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 
 @pytest.fixture
@@ -42,21 +45,30 @@ def address(site: Site) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture
-def opened(address: str) -> Iterator[Opener]:
-    """Open signed-in pages; a console error, a request off the machine or a changed policy fails the test."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One for a file, as it takes a second of a processor to start: each test has a context of its own in it.
+
+    Not one for all files: Playwright's event loop would go on beneath the tests of other rooms.
+    """
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
         pytest.skip("no chromium on the PATH: install Debian's packages chromium and chromium-driver to try this")
-    troubles: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium: Browser, address: str) -> Opener:
+    """Open signed-in pages; a console error, a request off the machine or a changed policy fails the test."""
 
     @contextmanager
     def open_page(path: str, *, script: str = "", expecting: str = "", **options: object) -> Iterator[Page]:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-            context = browser.new_context(
-                **{"viewport": {"width": 1366, "height": 768}, "base_url": address, **options}  # type: ignore[arg-type]
-            )
+        troubles: list[str] = []
+        sizes = {"viewport": {"width": 1366, "height": 768}, "base_url": address, **options}
+        with chromium.new_context(**sizes) as context:  # type: ignore[arg-type]
             if script:
                 context.add_init_script(script)
             page = context.new_page()
@@ -71,11 +83,9 @@ def opened(address: str) -> Iterator[Opener]:
             answer = page.goto(path)
             assert answer is not None and answer.headers["content-security-policy"] == POLICY
             yield page
-            browser.close()
         assert [said for said in troubles if not expecting or expecting not in said] == []
-        troubles.clear()
 
-    yield open_page
+    return open_page
 
 
 def samples(top: int, height: int = 210, width: int = 301) -> NDArray[np.uint16]:
