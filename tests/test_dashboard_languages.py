@@ -24,6 +24,10 @@ PARTS = re.compile(r"%\(\w+\)[sd]|%%|\{w?\d\}|<[^>]+>")
 # A decimal point or a year that comes first; neither a date with points nor an address.
 FOREIGN = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])|\d{4}-\d\d-\d\d")
 
+# What a template may say past the catalogue: our name, and what is written the same in every language.
+SAME = {"cxr", "screen", "cxrscreen", "cxrscreen · cxrscreen", "UTC", "CSV", "Parquet", "PSI", "Ctrl Z"}
+SAME |= {"s3://bucket/folder"}
+
 
 @pytest.fixture(scope="module")
 def russian() -> Catalog:
@@ -54,6 +58,23 @@ def test_nothing_is_untranslated_or_fuzzy_and_every_place_is_kept(russian: Catal
             assert set(PARTS.findall(form)) == wanted, one.id
             # A message is markup: in an attribute, a quote of its own would end it.
             assert '"' not in re.sub(r"<[^>]+>", "", form), one.id
+
+
+def bare_words(template: str) -> set[str]:
+    """What stands in a template outside of its expressions, between tags or in an attribute that people meet."""
+    said = re.sub(
+        r"{% trans .*?endtrans %}|{% trans %}.*?endtrans %}|{#.*?#}|{%.*?%}|{{.*?}}", "", template, flags=re.S
+    )
+    found = re.findall(r">([^<>]+)<|(?:title|aria-label|placeholder|alt)=\"([^\"]+)\"", said)
+    told = {(text or attribute).strip(" ·,\n") for text, attribute in found}
+    return {words for words in told if re.search(r"[A-Za-z]{2}", words)}
+
+
+def test_no_template_says_a_word_past_the_catalogue() -> None:
+    assert bare_words("<p>{{ _('Look') }} <a title=\"Take it\">at it</a></p>") == {"Take it", "at it"}
+    templates = sorted((catalogue.HERE / "templates").glob("*.html"))
+    found = {file.name: words for file in templates if (words := bare_words(file.read_text()) - SAME)}
+    assert len(templates) > 30 and found == {}
 
 
 def in_russian(site: Site, name: str = "") -> Browser:
