@@ -10,7 +10,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from cxrscreen.errors import CxrscreenError
+from cxrscreen.errors import CxrscreenError, NoModel
 from dashboard import identity
 from dashboard.languages import said
 
@@ -62,8 +62,11 @@ def install(app: Flask) -> None:
     app.register_error_handler(OSError, _disk)
 
 
-def answer(status: int, text: str, title: str = "") -> Response:
-    """An error as JSON or as a page; a page of the 500s asks the database for nothing."""
+def answer(status: int, text: str, title: str = "", *, no_model: bool = False) -> Response:
+    """An error as JSON or as a page; a page of the 500s asks the database for nothing.
+
+    Where a model is missing, the page leads to where one is activated.
+    """
     if wants_json():
         response = jsonify(error=said(text))
     else:
@@ -73,6 +76,7 @@ def answer(status: int, text: str, title: str = "") -> Response:
             layout="base.html" if whole else "bare.html",
             text=text,
             title=title or TITLES.get(status, "Error"),
+            no_model=no_model,
         )
         response = Response(page)
     response.status_code = status
@@ -80,7 +84,7 @@ def answer(status: int, text: str, title: str = "") -> Response:
 
 
 def _ours(error: CxrscreenError) -> Response:
-    return answer(error.http_status, str(error))
+    return answer(error.http_status, str(error), no_model=isinstance(error, NoModel))
 
 
 def _stale_form(_error: CSRFError) -> Response:

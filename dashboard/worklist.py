@@ -16,7 +16,7 @@ from cxrscreen.tables import ModelVersion
 from cxrscreen.worklist_filters import Filters
 from cxrscreen.worklist_offers import Offers
 from dashboard import acts, forms, identity, languages, shell
-from dashboard.filters import isolated
+from dashboard.filters import isolated, local
 
 blueprint = Blueprint("worklist", __name__)
 
@@ -162,8 +162,8 @@ def _chips(filters: Filters, offers: Offers) -> list[tuple[str, str]]:
         else gettext("assigned to %(name)s", name=languages.said(owner)),
         "since": gettext("scored from %(day)s", day=filters.since),
         "until": gettext("scored to %(day)s", day=filters.until),
-        "low": gettext("score from %(score)s", score=filters.low),
-        "high": gettext("score to %(score)s", score=filters.high),
+        "low": gettext("score from %(score)s", score=local(str(filters.low))),
+        "high": gettext("score to %(score)s", score=local(str(filters.high))),
         "model": gettext("model %(name)s", name=model),
     }
     default = Filters()

@@ -150,6 +150,13 @@ def test_the_audit_log_speaks_russian_and_is_asked_in_it(site: Site) -> None:
     assert found and found[0].count("<tr>") == told.count(f"пользователь {number}")
 
 
+def test_a_filter_is_written_as_it_may_be_typed(site: Site) -> None:
+    browser = in_russian(site, "reader")
+    for typed in ("0.25", "0,25"):
+        page = browser.page(f"/worklist?state=all&low={typed}")
+        assert "оценка от 0,25" in page and re.search(r'id="low"[^>]*value="0,25"', page), typed
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

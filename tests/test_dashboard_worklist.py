@@ -145,6 +145,8 @@ def test_an_empty_list_says_what_to_do_next(site: Site) -> None:
         version = registry.need_active(session)
         version.state = ModelState.RETIRED
     assert "There is no active model yet" in browser.page("/worklist")
+    told = browser.get("/charts")
+    assert told.status_code == 409 and re.search(r'id="error">.*href="/models"', told.text, re.DOTALL)
 
 
 def test_heads_sort_and_say_so(site: Site) -> None:
