@@ -309,6 +309,30 @@ def test_wrong_checksums_cost_their_member_only(tmp_path: Path) -> None:
     assert entries(tmp_path, bytes(data)) == {"x/a": Reason.DAMAGED, "x/b": b"B" * 100}
 
 
+def test_lzma_in_a_zip_needs_no_end_mark(tmp_path: Path) -> None:
+    data = as_zip([("a", b"without" * 99)], zipfile.ZIP_LZMA)
+    start = data.index(b"PK\x01\x02")
+    local, directory, end = bytearray(data[: start - 4]), bytearray(data[start:-22]), bytearray(data[-22:])
+    packed = struct.unpack_from("<I", local, 18)[0] - 4  # of the mark, in what the coder flushes
+    struct.pack_into("<I", local, 18, packed)
+    struct.pack_into("<I", directory, 20, packed)
+    struct.pack_into("<I", end, 16, len(local))
+    assert entries(tmp_path, bytes(local + directory + end)) == {"x/a": b"without" * 99}
+
+
+def test_a_zip_behind_other_data_is_refused_as_one(tmp_path: Path) -> None:
+    behind = b"MZ" + bytes(1000) + as_zip([("a", b"1")])
+    (tmp_path / "setup.zip").write_bytes(behind)
+    assert told(listed(tmp_path / "setup.zip")) == {"setup.zip": Reason.ARCHIVE_UNSUPPORTED}
+    outer = as_zip([("setup.zip", behind), ("b", b"2")])
+    assert entries(tmp_path, outer, "y") == {"x/setup.zip": Reason.ARCHIVE_UNSUPPORTED, "x/b": b"2"}
+
+
+def test_packed_zeros_are_no_tar(tmp_path: Path) -> None:
+    for data in (bytes(4096) + b"volume", bytes(2 << 20)):
+        assert entries(tmp_path, gzip.compress(data)) == {"x/x": data}
+
+
 @pytest.mark.parametrize("name", ["x.zip", "X.TAR", "x.tar.gz", "x.tgz", "x.tar.xz"])
 def test_a_text_named_like_an_archive_is_refused_as_one(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -326,7 +350,13 @@ def test_an_empty_archive_says_so(data: bytes, tmp_path: Path) -> None:
     assert member.name == "e" and member.refused and member.refused.reason == Reason.ARCHIVE_DAMAGED
 
 
-@pytest.mark.parametrize("start", [b"MSCF", b"Rar!\x1a\x07\x01\0", b"PK\x07\x08PK\x03\x04", b"\x1f\x9d\x90", b"070701"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        *(b"MSCF", b"Rar!\x1a\x07\x01\0", b"PK\x07\x08PK\x03\x04", b"\x1f\x9d\x90", b"070701", b"LZIP\1"),
+        *(b"]\0\0\x80\0" + b"\xff" * 8, b"\x04\x22\x4d\x18"),
+    ],
+)
 def test_archives_that_are_not_read_are_refused_by_name(start: bytes, tmp_path: Path) -> None:
     assert entries(tmp_path, start + bytes(99)) == {"x": Reason.ARCHIVE_UNSUPPORTED}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom.encaps import generate_frames
 
-from cxrscreen.imaging import Reason, Rejected, complaints, jpegs, prepare, read
+from cxrscreen.imaging import Reason, Rejected, codestream, complaints, jpegs, prepare, read
 from cxrscreen.imaging.phantoms import phantom
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -75,6 +77,41 @@ def test_pictures_are_turned_as_their_exif_says(orientation: int) -> None:
     bright = [shown[:20, :20], shown[:20, -20:], shown[-20:, -20:], shown[-20:, :20]]
     corner = {1: 0, 2: 1, 3: 2, 4: 3, 5: 0, 6: 1, 7: 2, 8: 3}[orientation]
     assert [bool(part.mean() > 200) for part in bright] == [index == corner for index in range(4)]
+
+
+def test_a_png_whose_pixels_end_too_early_is_noticed_under_right_checksums() -> None:
+    """Pillow looks for EXIF behind the pixels, fails, and gives the rest of the picture in black."""
+    buffer = BytesIO()
+    _drawn(256).save(buffer, "PNG")
+    data = buffer.getvalue()
+    at = data.index(b"IDAT") - 4
+    lines = zlib.compress(np.pad(phantom("covid", 1, 256), ((0, 0), (1, 0))).tobytes())
+
+    def with_pixels(packed: bytes) -> bytes:
+        body = b"IDAT" + packed
+        return data[:at] + struct.pack(">I", len(packed)) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
+
+    assert next(iter(prepare(with_pixels(lines)))).refused is None
+    for packed in (lines[: len(lines) // 2], lines[:-4] + bytes(4), lines[:999] + b"\xff" * 9 + lines[1008:]):
+        with pytest.raises(Rejected) as refused:
+            list(prepare(with_pixels(packed)))
+        assert refused.value.reason == Reason.DAMAGED
+
+
+def test_bytes_behind_the_end_of_a_frame_are_not_its_damage() -> None:
+    whole = _jpeg(side=256)
+    codestream.check(whole + b"\x8a\x28\xa2\x8a", 256, 256)
+    for cut in (whole[:-4] + b"\x8a\x28", whole + b"\x8a" * 99):
+        with pytest.raises(Rejected):
+            codestream.check(cut, 256, 256)
+
+
+def test_the_boxes_before_a_codestream_may_be_long() -> None:
+    buffer = BytesIO()
+    _drawn(256).save(buffer, "JPEG2000")
+    boxed = buffer.getvalue()
+    assert boxed.startswith(b"\0\0\0\x0cjP  ")
+    codestream.check(boxed[:12] + struct.pack(">I4s", 1008, b"free") + bytes(1000) + boxed[12:], 256, 256)
 
 
 def test_a_header_that_is_merely_odd_costs_no_picture() -> None:

@@ -293,6 +293,17 @@ def test_a_deflated_bomb_is_not_inflated() -> None:
         (b"\0\0\0\x18ftypheic" + bytes(100), Reason.UNSUPPORTED_ENCODING),
         (b"MZ" + bytes(5000) + b"PK\x05\x06" + bytes(18), Reason.ARCHIVE_UNSUPPORTED),
         (bytes(32768) + b"\x01CD001" + bytes(100), Reason.ARCHIVE_UNSUPPORTED),
+        (b"%PDF-1.7" + bytes(100), Reason.NO_IMAGE),
+        (b"P5\n96 96\n255\n" + bytes(96 * 96), Reason.UNSUPPORTED_ENCODING),
+        (b"\xff\x0a" + bytes(100), Reason.UNSUPPORTED_ENCODING),
+        (
+            picture_bytes(phantom("normal", 1, 96), "JPEG").replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"),
+            Reason.UNSUPPORTED_ENCODING,
+        ),
+        (
+            picture_bytes(phantom("normal", 1, 96), "BMP").replace(b"\1\0\x08\0", b"\1\0\x02\0", 1),
+            Reason.UNSUPPORTED_ENCODING,
+        ),
     ],
 )
 def test_what_is_no_picture_gets_its_reason(data: bytes, reason: Reason) -> None:

@@ -17,15 +17,18 @@ from cxrscreen.imaging.contents import Found
 from cxrscreen.imaging.names import Distinct, inside, tidy
 from cxrscreen.imaging.packing import CHUNK, FREE_BYTES, PACKED, Cut, Unpacked
 from cxrscreen.imaging.reasons import Reason, Rejected
+from cxrscreen.imaging.strangers import TAIL, misnamed
 
 HEAD = 512
 # A member may always unpack to so much, whatever its ratio.
 FREE_MEMBER_BYTES = 1 << 20
 SPOOL_BYTES = 8 << 20
+EMPTY_TAR = 1 << 20
 
 _UNSUPPORTED = {
     **{b"Rar!\x1a\x07": "RAR", b"MSCF": "CAB", b"PK\x07\x08": "Multi-volume zip", b"\x1f\x9d": "Compress (.Z)"},
-    **{b"070701": "Cpio", b"070707": "Cpio"},
+    **{b"070701": "Cpio", b"070707": "Cpio", b"LZIP": "Lzip", b"\x04\x22\x4d\x18": "LZ4", b"xar!": "Xar"},
+    b"]\0\0\x80\0": "LZMA",  # the preset of 8 MB, of files that are older than xz
 }
 _ARCHIVE_NAMES = (
     *(".zip", ".7z", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"),
@@ -144,10 +147,13 @@ def file_members(path: Path, name: str, limits: Limits) -> Iterator[Member]:
                 file.seek(0)
                 yield from _members(file, name, Account(limits, size), 1)
                 return
+            refused = not_to_be_read(name, size, limits)
+            if refused and refused.reason == Reason.ARCHIVE_DAMAGED:
+                file.seek(max(0, size - TAIL))
+                refused = misnamed(file.read(TAIL))
     except OSError as error:
         yield Member(name, refused=Rejected(Reason.UNREADABLE, f"{error.strerror or error}."))
         return
-    refused = not_to_be_read(name, size, limits)
     yield Member(name, size, None if refused else path, refused=refused, max_bytes=limits.max_entry_bytes)
 
 
@@ -155,7 +161,7 @@ def not_to_be_read(name: str, size: int, limits: Limits) -> Rejected | None:
     """Why a file whose content is no archive is not read, where it is not."""
     if size > limits.max_entry_bytes:
         return _too_large(limits)
-    return _misnamed() if size and name.lower().endswith(_ARCHIVE_NAMES) else None
+    return misnamed(b"") if size and name.lower().endswith(_ARCHIVE_NAMES) else None
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -198,10 +204,15 @@ def _contents(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Found]:
         if head.startswith(magic):
             unpacked = Unpacked(stream, kind, limits.max_ratio)
             start = unpacked.peek(HEAD)
-            if tars.is_tar(start) or start == bytes(HEAD):  # the end mark alone: an empty tar
+            if tars.is_tar(start) or (start == bytes(HEAD) and _is_end_mark(unpacked.peek(EMPTY_TAR))):
                 return tars.contents(unpacked)
             return iter([_single(unpacked, name)])
     return tars.contents(stream)
+
+
+def _is_end_mark(start: bytes) -> bool:
+    """An empty tar is its end mark, padded to a record; a packed volume may begin with as many zeros."""
+    return len(start) < EMPTY_TAR and not start.strip(b"\0")
 
 
 def _single(unpacked: Unpacked, name: str) -> Found:
@@ -232,13 +243,13 @@ def _member(found: Found, archive: str, account: Account, depth: int) -> Iterato
         if is_archive(start):
             yield from _nested(chain([start], pieces), name, account, depth)
             return
-        if start and name.lower().endswith(_ARCHIVE_NAMES):
-            raise _misnamed()
         data = BytesIO()
         for piece in chain([start], pieces):
             if data.tell() + len(piece) > limits.max_entry_bytes:
                 raise _too_large(limits)
             data.write(piece)
+        if start and name.lower().endswith(_ARCHIVE_NAMES):
+            raise misnamed(data.getvalue()[-TAIL:])
     except Cut:
         raise
     except Rejected as refused:
@@ -279,7 +290,3 @@ def is_archive(head: bytes) -> bool:
 
 def _too_large(limits: Limits) -> Rejected:
     return Rejected(Reason.TOO_LARGE, f"Files over {limits.max_entry_bytes / 2**20:,.0f} MB are not read.")
-
-
-def _misnamed() -> Rejected:
-    return Rejected(Reason.ARCHIVE_DAMAGED, "It is named like an archive, but is none.")

@@ -8,12 +8,15 @@ from cxrscreen.imaging import jpeg2000
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS (T.81 B.1.1.3, T.87 C.1), EOC of JPEG 2000 (T.800 A.4.4)
+# Some writers leave bytes of the frame before behind the end mark, which no compressed data holds.
+LOOSE = 16
 # Each scan of a progressive JPEG costs a pass over the whole picture; a hundred are more than any encoder writes.
 MAX_SCANS = 100
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0-15 and JPEG-LS's SOF55
-_DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3  # baseline, extended, progressive; Huffman-coded all
+DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3  # baseline, extended, progressive; Huffman-coded all
 _PROGRESSIVE = 0xC2
+_JP2 = b"\0\0\0\x0cjP  "
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -22,7 +25,7 @@ def check(stream: bytes, rows: int, columns: int) -> None:
 
     Decoders differ in what they do with the rest of a cut stream; some fill it with zeros.
     """
-    if not stream.rstrip(b"\0\xff").endswith(END):
+    if END not in stream.rstrip(b"\0\xff")[-LOOSE:]:
         raise Rejected(Reason.DAMAGED, "The compressed pixels are cut short.")
     size = size_of(stream)
     if size is None:
@@ -49,11 +52,11 @@ def check_jpeg(stream: bytes) -> None:
         return
     process, rows, columns, components, _ = header
     # One component that is not progressive is one scan; a decoder stops behind it.
-    several = components > 1 or process not in (*_DCT, _LOSSLESS) or process == _PROGRESSIVE
+    several = components > 1 or process not in (*DCT, _LOSSLESS) or process == _PROGRESSIVE
     if several and stream.count(b"\xff\xda") > MAX_SCANS:
         raise Rejected(Reason.UNSUPPORTED_ENCODING, f"The JPEG has more than {MAX_SCANS} scans.")
     coded = rows * columns if process == _LOSSLESS else -(-rows // 8) * -(-columns // 8)
-    if process in (*_DCT, _LOSSLESS) and coded > 8 * len(stream):
+    if process in (*DCT, _LOSSLESS) and coded > 8 * len(stream):
         raise Rejected(Reason.DAMAGED, f"{len(stream):,} bytes cannot hold {columns} x {rows} pixels.")
 
 
@@ -69,17 +72,27 @@ def size_of(stream: bytes) -> tuple[int, int] | None:
         return None
 
 
+def jpeg_kind(stream: bytes) -> tuple[int, int] | None:
+    """The frame header's marker and the bits of a sample; None where that cannot be read."""
+    try:
+        header = _jpeg_header(stream)
+    except (struct.error, IndexError):
+        return None
+    return (header[0], header[4]) if header else None
+
+
 def is_grey_jpeg(stream: bytes) -> bool:
     """A JPEG, not JPEG-LS and not lossless, of one component of 8 bits."""
     try:
         header = _jpeg_header(stream)
     except (struct.error, IndexError):
         return False
-    return header is not None and header[0] in _DCT and header[3:] == (1, 8)
+    return header is not None and header[0] in DCT and header[3:] == (1, 8)
 
 
 def _is_j2k(stream: bytes) -> bool:
-    return jpeg2000.START in stream[:512]  # some writers keep the boxes of a JP2 file in front
+    # Some writers keep the boxes of a JP2 file in front, now and then with a colour profile in them.
+    return jpeg2000.START in stream[:512] or stream.startswith(_JP2)
 
 
 def _jpeg_header(stream: bytes) -> tuple[int, int, int, int, int] | None:

@@ -14,6 +14,8 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 # Of headers only; the picture that follows them may be whole (libjpeg's jerror.h).
 _HARMLESS = ("Unknown Adobe color transform", "Warning: unknown JFIF revision", "Invalid SOS parameters for sequential")
 
+_RARE = "Could not determine subsampling level"
+
 
 def decode(data: bytes, mode: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """The samples [H, W] or [H, W, 3] of a JPEG of Pillow's `mode`, no side under `size` (width, height).
@@ -39,5 +41,7 @@ def _strictly(data: bytes, colours: str, *, height: int, width: int) -> NDArray[
     except ValueError as error:
         if str(error).startswith(_HARMLESS):
             return None
+        if _RARE in str(error):
+            raise Rejected(Reason.UNSUPPORTED_ENCODING, "The JPEG samples its colours in a rare way.") from error
         raise Rejected(Reason.DAMAGED, f"The JPEG is damaged ({first_line(error)}).") from error
     return np.asarray(found, dtype=np.uint8)

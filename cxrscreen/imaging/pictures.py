@@ -18,10 +18,10 @@ from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
+from cxrscreen.imaging.strangers import stranger
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
-_HEIF = (b"heic", b"heix", b"heim", b"mif1", b"msf1", b"avif", b"avis")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -51,16 +51,29 @@ class PictureFile:
         except Image.DecompressionBombError as error:
             raise Rejected(Reason.TOO_LARGE, "The picture declares more pixels than is read.") from error
         except UnidentifiedImageError as error:
-            raise _unidentified(data) from error
+            raise _jpeg_of_another_kind(data) or stranger(data) from error
         except Exception as error:
-            raise Rejected(Reason.DAMAGED, f"The picture cannot be opened ({first_line(error)}).") from error
+            raise _not_opened(error) from error
         if self.image.format == "TIFF" and self.image.info.get("compression") not in TIFF_COMPRESSIONS:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, f"TIFF compression {self.image.info.get('compression')}.")
         self.kind = {"MPO": "jpeg", "JPEG2000": "jp2"}.get(self.image.format or "", (self.image.format or "").lower())
         self.count = self._pages()
         width, height = self.image.size
         check_size(width, height, self.count)
+        if self.kind == "png":
+            self._load_png()
         self.facts = self._facts()
+
+    def _load_png(self) -> None:
+        """Decode a PNG at once: Pillow does so to look for EXIF behind the pixels, and after a failure, which is easily
+        taken for one of the EXIF, it hands out the half that it has, without a word."""
+        self.check_complete()
+        try:
+            self.image.load()
+        except MemoryError as error:
+            raise Rejected(Reason.TOO_LARGE, "The picture takes more memory than there is.") from error
+        except Exception as error:
+            raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
 
     def _pages(self) -> int:
         """Pages of a TIFF; of an animation only the first picture counts."""
@@ -174,14 +187,16 @@ def _check_png(data: bytes) -> None:
     raise Rejected(Reason.DAMAGED, "The PNG is cut short.")
 
 
-def _unidentified(data: bytes) -> Rejected:
-    starts = (_PNG_START, b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"GIF8", b"\0\0\0\x0cjP  ")
-    if data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return Rejected(Reason.DAMAGED, "The picture's header is damaged.")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
-        return Rejected(Reason.UNSUPPORTED_ENCODING, "A HEIF or AVIF picture.")
-    if data.startswith((b"MZ", b"#!")) and b"PK\x05\x06" in data[-(1 << 16) :]:
-        return Rejected(Reason.ARCHIVE_UNSUPPORTED, "An archive that unpacks itself.")
-    if data[32769:32774] == b"CD001":
-        return Rejected(Reason.ARCHIVE_UNSUPPORTED, "The image of a disc.")
-    return Rejected(Reason.NO_IMAGE, "Neither DICOM nor a picture in a known format.")
+def _not_opened(error: Exception) -> Rejected:
+    why = first_line(error)
+    if why.startswith("Unsupported"):
+        return Rejected(Reason.UNSUPPORTED_ENCODING, f"{why}.")
+    return Rejected(Reason.DAMAGED, f"The picture cannot be opened ({why}).")
+
+
+def _jpeg_of_another_kind(data: bytes) -> Rejected | None:
+    """Why a whole JPEG is refused whose process or depth is not one of pictures: 12 bits, lossless, JPEG-LS."""
+    kind = codestream.jpeg_kind(data)
+    if kind is None or (kind[0] in codestream.DCT and kind[1] == 8):
+        return None
+    return Rejected(Reason.UNSUPPORTED_ENCODING, f"A JPEG of a kind that only DICOM files hold ({kind[1]} bits).")

@@ -30,7 +30,8 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.zip_records import LOCAL, Record, find_end, name_of, records, zip64
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-_READ = {0, 8, 12, 14, 93, 95}
+_LZMA = 14
+_READ = {0, 8, 12, _LZMA, 93, 95}
 _METHODS = {9: "deflate64", 98: "PPMd", 97: "WavPack", 96: "JPEG", 6: "implode", 1: "shrink"}
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 _LINK, _DIRECTORY, _FILE = 0xA000, 0x4000, 0x8000
@@ -81,7 +82,8 @@ def _pieces(stream: IO[bytes], record: Record) -> Iterator[bytes]:
     start = record.offset + 30 + name_length + extra_length
     crc = size = 0
     try:
-        for piece in _unpacked(_Part(stream, start, record.packed), record.method):
+        unpacked = _unpacked(_Part(stream, start, record.packed), record.method)
+        for piece in _first(record.size, unpacked) if record.method == _LZMA else unpacked:
             crc = zlib.crc32(piece, crc)
             size += len(piece)
             yield piece
@@ -112,6 +114,13 @@ def _unpacked(part: _Part, method: int) -> Iterator[bytes]:
             yield piece
         return
     yield from unpack(_decoder(part, method), part.read)
+
+
+def _first(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """LZMA in a zip may go without an end mark (APPNOTE 5.8.9): what is there ends with the size of the member."""
+    while size > 0 and (piece := next(pieces, None)) is not None:
+        size -= len(piece)
+        yield piece
 
 
 def _decoder(part: _Part, method: int) -> Decoder:
