@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -41,7 +42,7 @@ def test_a_container_runs_what_the_embedded_stack_runs(name: str) -> None:
 
 def test_commands_name_what_exists() -> None:
     assert OURS["migrate"]["command"][:1] == ["cxrscreen"]
-    group = cli.commands[OURS["migrate"]["command"][1]]
+    group = cli.get_command(click.Context(cli), OURS["migrate"]["command"][1])
     command = group.commands[OURS["migrate"]["command"][2]]  # type: ignore[attr-defined]
     assert set(OURS["migrate"]["command"][3:]) <= {name for option in command.params for name in option.opts}
     web = OURS["web"]["command"]

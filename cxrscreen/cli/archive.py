@@ -10,30 +10,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.table import Table
 
-from cxrscreen import db, entries, jobs, local, queue, registry, sources, timeline, worklist
-from cxrscreen.cli.common import (
-    NOTICE,
-    check_device,
-    choose_model,
-    err,
-    left_of,
-    open_database,
-    out,
-    print_account,
-    wait_for,
-)
+from cxrscreen.cli.common import check_device, choose_model, left_of, open_database, print_account, wait_for
+from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
+from cxrscreen.cli.terminal import NOTICE, err, out
 from cxrscreen.errors import NotFound, UsageError
 from cxrscreen.formulas import harmless
-from cxrscreen.settings import get_settings
-from cxrscreen.tables import Job, JobKind, JobState
+
+if TYPE_CHECKING:
+    from cxrscreen import db, entries, jobs, local, queue, registry, settings, sources, tables, timeline, worklist
+else:
+    db, entries, jobs, local, queue, registry = later("db", "entries", "jobs", "local", "queue", "registry")
+    settings, sources, tables, timeline, worklist = later("settings", "sources", "tables", "timeline", "worklist")
 
 ROWS = 1000
 ROW_FILE = TargetFile(".csv", ".parquet")
@@ -63,7 +56,7 @@ def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_js
         version = choose_model(session, model)
         job = jobs.create(
             session,
-            JobKind.COMMAND,
+            tables.JobKind.COMMAND,
             ", ".join(found)[:200],
             version.id,
             sources=[{"path": sources.named(path), "label": path.rstrip("/") or "/"} for path in found],
@@ -96,7 +89,7 @@ def rescreen(model: str | None, since: datetime | None, target: Path | None, as_
     with db.write() as session:
         version = choose_model(session, model)
         scope = {"since": since.replace(tzinfo=UTC).isoformat()} if since else {}
-        job = jobs.create(session, JobKind.RESCREEN, f"The archive with {version.name}", version.id, scope=scope)
+        job = jobs.create(session, tables.JobKind.RESCREEN, f"The archive with {version.name}", version.id, scope=scope)
     raise click.exceptions.Exit(_follow(job, target, as_json))
 
 
@@ -147,7 +140,7 @@ def job(job_id: int, target: Path | None, as_json: bool, **actions: bool) -> Non
             entries.retry_failed(session, job_id, "command line")
         elif action:
             getattr(jobs, action)(session, job_id, "command line")
-    if action in ("retry", "resume") and get_settings().broker:
+    if action in ("retry", "resume") and settings.get_settings().broker:
         queue.submit(queue.INGEST, job_id)
     if target is not None:
         _write_rows(job_id, target)
@@ -175,14 +168,13 @@ def _check_workers() -> None:
     if local.is_running():
         return
     check_device()
-    local.need_broker(get_settings())
+    local.need_broker(settings.get_settings())
 
 
-def _follow(job: Job, target: Path | None, as_json: bool) -> int:
+def _follow(job: tables.Job, target: Path | None, as_json: bool) -> int:
     """Wait for a job, write its rows, print the summary; answers the exit status."""
-    settings = get_settings()
     try:
-        with local.borrowed(settings) as stack:
+        with local.borrowed(settings.get_settings()) as stack:
             if stack is None:
                 queue.submit(queue.INGEST, job.id)
             else:
@@ -220,7 +212,7 @@ def _follow(job: Job, target: Path | None, as_json: bool) -> int:
         out.print(NOTICE, style="dim")
     if state["error"]:
         err.print(f"cxrscreen: {state['error']}", style="red", markup=False)
-    return 0 if state["state"] == JobState.DONE and not state["failed"] else 1
+    return 0 if state["state"] == tables.JobState.DONE and not state["failed"] else 1
 
 
 def _write_rows(job_id: int, target: Path) -> None:
@@ -244,6 +236,9 @@ def _write_rows(job_id: int, target: Path) -> None:
 
 
 def _write_parquet(path: Path, names: list[str], rows: Iterator[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     def kind(name: str) -> Any:
         if name == "score" or name.startswith("p_"):
             return pa.float64()

@@ -6,24 +6,23 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, jobs, local, outlook, programs, registry, schema
+from cxrscreen.cli.later import later
+from cxrscreen.cli.terminal import err, out
 from cxrscreen.errors import BundleDamaged, NoModel, StackError, UsageError
-from cxrscreen.imaging import sentence
-from cxrscreen.settings import get_settings
-from cxrscreen.tables import JobState, ModelVersion
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from cxrscreen import blobs, db, imaging, jobs, local, outlook, programs, registry, schema, settings, tables
+else:
+    blobs, db, imaging, jobs, local, outlook = later("blobs", "db", "imaging", "jobs", "local", "outlook")
+    programs, registry, schema, settings, tables = later("programs", "registry", "schema", "settings", "tables")
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles"
-NOTICE = "Decision support for research and triage, not a medical device."
-ENDED = (JobState.DONE, JobState.CANCELLED, JobState.FAILED)
 
 
 def open_database() -> None:
@@ -37,7 +36,7 @@ def open_database() -> None:
 
 
 def _make_data_folder() -> None:
-    folder = get_settings().data_dir.absolute()
+    folder = settings.get_settings().data_dir.absolute()
     try:
         # Pictures and names of patients: what we make is closed to others, what somebody made stays as they want it.
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -51,17 +50,17 @@ def _make_data_folder() -> None:
 
 def check_device() -> None:
     """Before workers are started here: a graphics card that was asked for and is not there ends them one by one."""
-    if get_settings().device.startswith("cuda"):  # the import takes seconds
+    if settings.get_settings().device.startswith("cuda"):  # the import takes seconds
         from models.device import pick_device
         from models.errors import ModelsError
 
         try:
-            pick_device(get_settings().device)
+            pick_device(settings.get_settings().device)
         except ModelsError as error:
             raise UsageError(f"CXRSCREEN_DEVICE: {error}") from None
 
 
-def choose_model(session: Session, wanted: str | None = None) -> ModelVersion:
+def choose_model(session: Session, wanted: str | None = None) -> tables.ModelVersion:
     """`--model` names a registered version or a bundle folder; without it the active version counts, and with an
     empty registry the bundle that is shipped."""
     if wanted:
@@ -87,7 +86,7 @@ def check_bundle(folder: Path) -> None:
         raise BundleDamaged(str(error)) from None
 
 
-def install_shipped(session: Session) -> ModelVersion | None:
+def install_shipped(session: Session) -> tables.ModelVersion | None:
     """Register and activate the shipped bundle where the registry is empty."""
     if registry.every(session):
         return registry.active(session)
@@ -125,12 +124,12 @@ def wait_for(job_id: int, stack: local.Stack | None, *, quiet: bool = False) -> 
                     completed=state["found"] - state["waiting"],
                     note=_note(state),
                 )
-                if job.state in ENDED:
+                if job.state not in jobs.OPEN:
                     return state
                 if stack is not None and not stack.alive():
                     raise StackError(f"The stack ended before the job did; see {stack.logs}.")
                 if stack is None and own is None and not _served():
-                    own = local.Stack(get_settings(), programs.WITHOUT_PAGES)
+                    own = local.Stack(settings.get_settings(), programs.WITHOUT_PAGES)
                     own.start()
                 time.sleep(0.3)
     finally:
@@ -139,8 +138,8 @@ def wait_for(job_id: int, stack: local.Stack | None, *, quiet: bool = False) -> 
 
 
 def _served() -> bool:
-    settings = get_settings()
-    return local.is_running(settings) or bool(settings.redis_url)
+    asked = settings.get_settings()
+    return local.is_running(asked) or bool(asked.redis_url)
 
 
 def left_of(state: dict[str, Any]) -> str:
@@ -154,7 +153,7 @@ def _note(state: dict[str, object]) -> str:
         parts.append(f"{state['rate']:.1f}/s")
     if left := left_of(state):
         parts.append(left)
-    if state["state"] == JobState.PAUSED:
+    if state["state"] == tables.JobState.PAUSED:
         parts.append("paused")
     return ", ".join(parts)
 
@@ -173,4 +172,4 @@ def print_account(state: dict[str, object]) -> None:
     assert isinstance(reasons, dict)
     wide = max((len(reason) for reason in reasons), default=0)
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-        out.print(f"{count:>6}  {reason:{wide}}  {sentence(reason)}", markup=False)
+        out.print(f"{count:>6}  {reason:{wide}}  {imaging.sentence(reason)}", markup=False)

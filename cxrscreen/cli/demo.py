@@ -7,22 +7,26 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import httpx
 from rich.table import Table
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, local, registry, users, worklist
-from cxrscreen.cli.common import NOTICE, err, open_database, out, print_account, wait_for
+from cxrscreen.cli.common import open_database, print_account, wait_for
+from cxrscreen.cli.later import later
 from cxrscreen.cli.learn import run_training
 from cxrscreen.cli.serve import first_start
+from cxrscreen.cli.terminal import NOTICE, err, out
 from cxrscreen.errors import StackError
-from cxrscreen.imaging import phantoms
-from cxrscreen.settings import Settings, get_settings
-from cxrscreen.tables import Role, User
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from cxrscreen import blobs, db, local, registry, settings, tables, users, worklist
+    from cxrscreen.imaging import phantoms
+else:
+    blobs, db, local, registry = later("blobs", "db", "local", "registry")
+    settings, tables, users, worklist, phantoms = later("settings", "tables", "users", "worklist", "imaging.phantoms")
 
 SEED = 2020
 TRAIN_PER_CLASS = 80
@@ -41,11 +45,11 @@ def demo(leave: bool, port: int) -> None:
     Everything is synthetic: the model and its scores mean nothing for real pictures. Keeps its files in a folder of its
     own (CXRSCREEN_DATA_DIR with "-demo" at its end).
     """
-    settings = _own_folder()
-    stack = local.Stack(settings, port=port)
-    if local.is_running(settings):
+    own = _own_folder()
+    stack = local.Stack(own, port=port)
+    if local.is_running(own):
         stack.start()  # says who holds the folder
-    folder = settings.data_dir / "phantoms"
+    folder = own.data_dir / "phantoms"
     index, archive = _draw(folder)
     bundle = _train(index, folder / "bundle")
 
@@ -101,29 +105,33 @@ def _train(index: Path, target: Path) -> Path:
     return run_training(index, target, TrainOptions(recipe="phantom", phantom=True, seed=SEED, threads=1))
 
 
-def _own_folder() -> Settings:
+def _own_folder() -> settings.Settings:
     """The demo never mixes its phantoms with real data: a folder, database, broker and store of its own."""
-    settings = get_settings()
-    folder = settings.data_dir.absolute()
+    folder = settings.get_settings().data_dir.absolute()
     return _use_settings(folder.with_name(f"{folder.name}-demo"))
 
 
-def _use_settings(folder: Path) -> Settings:
+def _use_settings(folder: Path) -> settings.Settings:
     for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL"):
         os.environ.pop(f"CXRSCREEN_{name}", None)
     os.environ["CXRSCREEN_DATA_DIR"] = str(folder)
-    get_settings.cache_clear()
-    return get_settings()
+    settings.get_settings.cache_clear()
+    return settings.get_settings()
 
 
-def _administrator(session: Session) -> User:
-    user = session.scalar(select(User).where(User.role == Role.ADMIN).order_by(User.id).limit(1))
+def _administrator(session: Session) -> tables.User:
+    from sqlalchemy import select
+
+    wanted = tables.User.role == tables.Role.ADMIN
+    user = session.scalar(select(tables.User).where(wanted).order_by(tables.User.id).limit(1))
     assert user is not None
     return user
 
 
 def _upload(address: str, token: str, archive: Path) -> int:
     """Sign in by the link, read the form's token as a browser would, post the file; answers the job's id."""
+    import httpx
+
     with httpx.Client(base_url=address, follow_redirects=True, timeout=60) as browser:
         page = browser.post(f"/enter/{token}", data=_hidden(browser.get(f"/enter/{token}").text))
         page.raise_for_status()

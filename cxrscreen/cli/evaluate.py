@@ -10,9 +10,9 @@ import click
 from rich.progress import Progress
 from rich.table import Table
 
-from cxrscreen.cli.common import NOTICE, err, out
 from cxrscreen.cli.learn import DEVICES, SEED, _teller, progress_columns
 from cxrscreen.cli.targets import TargetFile, TargetFolder
+from cxrscreen.cli.terminal import NOTICE, err, out
 from cxrscreen.errors import UsageError
 
 RESAMPLES = "Times that the patients are drawn anew for an interval (bootstrap)."

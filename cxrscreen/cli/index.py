@@ -9,8 +9,8 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cxrscreen.cli.common import err, out
 from cxrscreen.cli.targets import TargetFile
+from cxrscreen.cli.terminal import err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
-from cxrscreen import belonging, blobs, db, deletion, inventory, orphans, studies
-from cxrscreen.cli.common import open_database, out
+from cxrscreen.cli.common import open_database
+from cxrscreen.cli.later import later
+from cxrscreen.cli.terminal import out
 from cxrscreen.errors import Conflict
-from cxrscreen.inventory import Trouble
+
+if TYPE_CHECKING:
+    from cxrscreen import belonging, blobs, db, deletion, inventory, orphans, studies
+else:
+    belonging, blobs, db, deletion = later("belonging", "blobs", "db", "deletion")
+    inventory, orphans, studies = later("inventory", "orphans", "studies")
 
 SENTENCES = {
-    Trouble.MISSING: "named by a row, not in the store",
-    Trouble.DAMAGED: "bytes are not what the name says",
-    Trouble.ORPHAN: "no row names it; the sweep removes it in time",
-    Trouble.REMAINDER: "left by a writer that was killed; the sweep removes it in time",
+    "missing": "named by a row, not in the store",
+    "damaged": "bytes are not what the name says",
+    "orphan": "no row names it; the sweep removes it in time",
+    "remainder": "left by a writer that was killed; the sweep removes it in time",
 }
 
 
@@ -40,21 +47,21 @@ def check(quick: bool, sweep: bool, as_json: bool) -> None:
     store.require()
     count = inventory.Count()
     lost = 0
-    troubles: Counter[Trouble] = Counter()
+    troubles: Counter[inventory.Trouble] = Counter()
     for finding in inventory.inspect(store, count, hashes=not quick):
         troubles[finding.trouble] += 1
         lost += not finding.harmless
         if not as_json:
             out.print(f"{finding.trouble.value}  {finding.kind}/{finding.name}", markup=False)
     removed = _sweep(store) if sweep else 0
-    told = {trouble.value: troubles[trouble] for trouble in Trouble}
+    told = {trouble.value: troubles[trouble] for trouble in inventory.Trouble}
     if as_json:
         told_blobs = {"blobs": dict(count.blobs), "hashed": dict(count.hashed)}
         click.echo(json.dumps({**told_blobs, **told, "lost": lost, "condemned_or_removed": removed}, indent=2))
     else:
         for kind, number in sorted(count.blobs.items()):
             out.print(f"{number:>9,} {kind}, {count.hashed[kind]:,} hashed", markup=False)
-        for trouble in Trouble:
+        for trouble in inventory.Trouble:
             out.print(f"{troubles[trouble]:>9,} {trouble.value}: {SENTENCES[trouble]}", markup=False)
         if sweep:
             out.print(f"{removed:>9,} condemned or removed", markup=False)

@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cxrscreen.cli.common import err, out
 from cxrscreen.cli.targets import TargetFile, TargetFolder
+from cxrscreen.cli.terminal import err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
-from cxrscreen import audit, blobs, compare, db, local, registry, schema, users
-from cxrscreen.cli import serve
-from cxrscreen.cli.common import check_bundle, open_database, out
+from cxrscreen.cli.common import check_bundle, open_database
+from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
+from cxrscreen.cli.terminal import out
 from cxrscreen.errors import UsageError
-from cxrscreen.tables import Role
 
-ROLES = click.Choice([role.value for role in Role])
+if TYPE_CHECKING:
+    from cxrscreen import audit, blobs, compare, db, local, registry, schema, tables, users
+    from cxrscreen.cli import serve
+else:
+    audit, blobs, compare, db, local = later("audit", "blobs", "compare", "db", "local")
+    registry, schema, serve, tables, users = later("registry", "schema", "cli.serve", "tables", "users")
+
+ROLES = click.Choice(["operator", "reader", "admin"])
 
 
 @click.group("models")
@@ -132,7 +139,7 @@ def users_group() -> None:
 
 @users_group.command()
 @click.argument("name")
-@click.option("--role", type=ROLES, default=Role.READER.value, show_default=True, help="As of `users role`.")
+@click.option("--role", type=ROLES, default="reader", show_default=True, help="As of `users role`.")
 @click.option("--link", is_flag=True, help="Print a one-time sign-in link instead of asking for a password.")
 def add(name: str, role: str, link: bool) -> None:
     """Add a person; asks for the password."""
@@ -141,7 +148,7 @@ def add(name: str, role: str, link: bool) -> None:
         users.need_free(session, name)
     password = None if link else click.prompt("Password", hide_input=True, confirmation_prompt=True)
     with db.write() as session:
-        user = users.add(session, name, Role(role), password)
+        user = users.add(session, name, tables.Role(role), password)
         token = users.make_link(session, user) if link else None
     if token:
         address = local.told().get("address", "http://ADDRESS-OF-THE-DASHBOARD")
@@ -160,7 +167,7 @@ def set_role(name: str, role: str) -> None:
     open_database()
     with db.write() as session:
         user = users.get(session, name)
-        users.set_role(session, user, Role(role), "command line")
+        users.set_role(session, user, tables.Role(role), "command line")
 
 
 @users_group.command("password")

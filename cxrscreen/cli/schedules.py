@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
-from sqlalchemy.orm import Session
 
-from cxrscreen import audit, db, nights, schedules
-from cxrscreen.cli.common import open_database, out
+from cxrscreen.cli.common import open_database
+from cxrscreen.cli.later import later
+from cxrscreen.cli.terminal import out
 from cxrscreen.errors import UsageError
-from cxrscreen.schedules import Wish
-from cxrscreen.tables import ModelPolicy, NightState, Schedule, now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from cxrscreen import audit, db, nights, schedules, tables
+    from cxrscreen.schedules import Wish
+else:
+    audit, db, nights, schedules, tables = later("audit", "db", "nights", "schedules", "tables")
 
 ACTOR = "command line"
 NIGHTS = 10
+ONLY = click.Choice(["all", "flagged", "unflagged"])
 OPTIONS = (
     click.option("--cron", help="When a run begins: minute hour day month weekday, such as '0 22 * * 1-5'."),
     click.option("--timezone", help="IANA name, such as Europe/Minsk."),
@@ -26,7 +33,11 @@ OPTIONS = (
     click.option("--model", help="'active', 'candidate' (the newest, in shadow), or the name of a version."),
     click.option("--since", help="Only images that came in on this day or later (UTC), or 'none'."),
     click.option("--job", help="Only the images of this job, or 'none'."),
-    click.option("--only", type=click.Choice(schedules.ONLY), help="What the active version flagged, or did not."),
+    click.option(
+        "--only",
+        type=ONLY,
+        help="What the active version flagged, or did not.",
+    ),
     click.option("--folder", help="Read this folder or s3:// prefix instead of the archive; or 'none'."),
     click.option("--watch/--whole", default=None, help="Of the folder: just what is new each time, or all of it."),
     click.option("--rate", help="Images a minute at most, or 'none'."),
@@ -87,7 +98,7 @@ def add_schedule(name: str, **typed: Any) -> None:
     """
     open_database()
     with db.write() as session:
-        row = schedules.add(session, _wish(Wish(name), typed), ACTOR)
+        row = schedules.add(session, _wish(schedules.Wish(name), typed), ACTOR)
         told = _told(session, row)
     out.print(f"{name}: next {', '.join(told['next'])}", markup=False)
 
@@ -131,12 +142,14 @@ def run_schedule(name: str) -> None:
     with db.write() as session:
         row = schedules.by_name(session, name)
         audit.record(session, ACTOR, "schedule.run", f"schedule {row.id}", name=name)
-    moment = now().replace(microsecond=0)
+    moment = tables.now().replace(microsecond=0)
     job_id = nightly.begin(row, moment)
     with db.read() as session:
         night, _, _ = nights.listed(session, 1, row.id)[0]
     if job_id is None:
-        raise UsageError(night.reason if night.state != NightState.OPEN else f"{name} began a run within this minute.")
+        raise UsageError(
+            night.reason if night.state != tables.NightState.OPEN else f"{name} began a run within this minute."
+        )
     out.print(f"job {job_id}: {night.window.replace('T', ' ')}", markup=False)
 
 
@@ -151,12 +164,12 @@ def _wish(before: Wish, typed: dict[str, Any]) -> Wish:
             raise UsageError(f"A window looks like 22:00-06:00, not {window!r}.")
         given |= {"window_from": begin, "window_until": end}
     if model is not None:
-        named = model not in (ModelPolicy.ACTIVE, ModelPolicy.CANDIDATE)
+        named = model not in (tables.ModelPolicy.ACTIVE, tables.ModelPolicy.CANDIDATE)
         given |= {"policy": "version", "model": model} if named else {"policy": model, "model": ""}
     return replace(before, **given)
 
 
-def _told(session: Session, row: Schedule) -> dict[str, Any]:
+def _told(session: Session, row: tables.Schedule) -> dict[str, Any]:
     wish = schedules.wish_of(session, row)
     return {
         "name": row.name,
@@ -167,5 +180,5 @@ def _told(session: Session, row: Schedule) -> dict[str, Any]:
         "scope": ", ".join(f"{key} {value}" for key, value in row.scope.items()) or None,
         "rate": row.rate,
         "enabled": row.enabled,
-        "next": [f"{at:%Y-%m-%d %H:%M %Z}" for at, _ in schedules.next_runs(schedules.hours_of(row), now())],
+        "next": [f"{at:%Y-%m-%d %H:%M %Z}" for at, _ in schedules.next_runs(schedules.hours_of(row), tables.now())],
     }

@@ -7,15 +7,28 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, db, local, programs, queue, registry, schedules, schema, users
-from cxrscreen.cli.common import NOTICE, check_device, err, install_shipped, open_database, out
-from cxrscreen.settings import get_settings
-from cxrscreen.tables import Role, Schedule, User
+from cxrscreen.cli.common import check_device, install_shipped, open_database
+from cxrscreen.cli.later import later
+from cxrscreen.cli.terminal import NOTICE, err, out
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from cxrscreen import blobs, db, local, programs, queue, registry, schedules, schema, tables, users
+    from cxrscreen.settings import Settings
+else:
+    blobs, db, local, programs, queue = later("blobs", "db", "local", "programs", "queue")
+    registry, schedules, schema, tables, users = later("registry", "schedules", "schema", "tables", "users")
+
+
+def get_settings() -> Settings:
+    from cxrscreen.settings import get_settings
+
+    return get_settings()
 
 
 @click.command()
@@ -51,23 +64,28 @@ def up(port: int | None) -> None:
 
 def first_start(*, shipped: bool = True, people: bool = True) -> None:
     """What an empty database gets: the shipped model, one nightly schedule, an administrator without a password."""
+    from sqlalchemy import select
+
     settings = get_settings()
     with db.write() as session:
         if shipped:
             install_shipped(session)
-        if session.scalar(select(Schedule.id).limit(1)) is None:
+        if session.scalar(select(tables.Schedule.id).limit(1)) is None:
             hour, _, minute = settings.nightly_at.partition(":")
             cron = f"{minute or 0} {hour} * * *"
             schedules.add(session, schedules.Wish("Nightly", cron, settings.timezone), "first start")
-        if people and session.scalar(select(User.id).limit(1)) is None:
-            users.add(session, "admin", Role.ADMIN)
+        if people and session.scalar(select(tables.User.id).limit(1)) is None:
+            users.add(session, "admin", tables.Role.ADMIN)
 
 
 def greet(address: str) -> None:
     """Print a one-time link while the administrator has no password yet."""
+    from sqlalchemy import select
+
+    user = tables.User
     with db.write() as session:
         admin = session.scalar(
-            select(User).where(User.role == Role.ADMIN, User.active.is_(True)).order_by(User.id).limit(1)
+            select(user).where(user.role == tables.Role.ADMIN, user.active.is_(True)).order_by(user.id).limit(1)
         )
         if admin is not None and admin.password_hash is None:
             token = users.make_link(session, admin)
@@ -108,6 +126,8 @@ def doctor() -> None:
 
 
 def _database() -> str:
+    from sqlalchemy import text
+
     open_database()
     engine = db.get_engine()
     with engine.connect() as connection:

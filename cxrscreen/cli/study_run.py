@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cxrscreen.cli.common import NOTICE, err, out
+from cxrscreen.cli.terminal import NOTICE, err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
