@@ -1,7 +1,7 @@
 """Draws that can be repeated: which cases are read without the model's answer, where they stand, which two people read.
 
 Each draw is a keyed hash of the study's key: the same on every machine and after every rescreening, and not to be
-guessed from a page. Why cases are drawn: docs/decisions/0017.
+guessed from a page. Why cases are drawn: docs/decisions/0017-cases-read-blind.md.
 """
 
 from __future__ import annotations

@@ -69,10 +69,19 @@ def test_every_module_of_the_classifier_runs_bundles_or_learns() -> None:
     assert sorted(name for name in listed if name.startswith("models.")) == sorted(rooms)
 
 
-def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
+def tracked(*suffixes: str) -> list[Path]:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    return [path for path in map(ROOT.joinpath, filter(None, files)) if path.suffix in suffixes and path.is_file()]
+
+
+def test_every_decision_that_is_named_was_written_down() -> None:
+    written = {int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    for path in tracked(".md", ".py", ".html", ".toml"):
+        named = {int(number) for number in re.findall(r"decisions?[ /](\d+)", path.read_text())}
+        assert named <= written, f"{path.name}: {named - written}"
+
+
+def test_no_file_names_a_path_of_a_machine_or_a_registry() -> None:
     forbidden = re.compile("/(?:root|home)/|" + r"pypi\.org/simple|files\.python" + "hosted|registry\\.npm" + "js")
-    for name in filter(None, files):
-        path = ROOT / name
-        if path.suffix in (".md", ".py", ".toml", ".txt", ".yml", ".html", ".css", ".js", "") and path.is_file():
-            assert not forbidden.search(path.read_text(errors="ignore")), name
+    for path in tracked(".md", ".py", ".toml", ".txt", ".yml", ".html", ".css", ".js", ""):
+        assert not forbidden.search(path.read_text(errors="ignore")), path
