@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from evaluation_fixtures import recipe_of_seconds
 
-from models import recipes
-from models.augment import NONE
 from models.data import CLASSES, Row
 from models.errors import OptionsInvalid, TrainingFailed
 from models.loading import Loaded
@@ -26,10 +25,9 @@ SEEDS = StudyOptions(recipe="quick", seeds=(0,), resamples=40, threads=1)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    plain = recipes.Schedule(epochs=6, lr=2e-3, batch=8, keep="last", augmentation=replace(NONE, flip=True))
-    recipe = recipes.Recipe("quick", "resnet10t", 32, 2, plain, replace(plain, epochs=3, lr=5e-4))
-    monkeypatch.setitem(recipes.RECIPES, "quick", recipe)
+def quick():
+    with recipe_of_seconds("quick", 32, transfer_epochs=3):
+        yield
 
 
 def made_rows(n: int, split: str) -> tuple[Row, ...]:

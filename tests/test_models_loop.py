@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from evaluation_fixtures import SMALLEST
 
 from models.augment import NONE
 from models.checkpoint import Checkpoint
@@ -31,7 +32,7 @@ def task(n: int = 24) -> Task:
 
 def stage(schedule=QUICK, phases=None, checkpoint=None, tell=lambda p: None, seed=0) -> Stage:
     torch.manual_seed(seed)
-    network = Network("resnet10t", 3)
+    network = Network(SMALLEST, 3)
     return Stage(
         "backbone", network, task(), schedule, phases or [(None, schedule.epochs)],
         seed=seed, device=torch.device("cpu"), tell=tell, checkpoint=checkpoint,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from evaluation_fixtures import SMALLEST
 
 from cxrscreen.cli import cli
 from cxrscreen.imaging import phantoms
@@ -18,7 +19,7 @@ from models.transfer import Network
 from models.weights import load_weights
 
 QUICK = PretrainOptions(
-    backbone="resnet10t", size=32, epochs=3, batch=16, lr=2e-3, projection=32, pretrained=False, threads=1
+    backbone=SMALLEST, size=32, epochs=3, batch=16, lr=2e-3, projection=32, pretrained=False, threads=1
 )
 
 
@@ -41,7 +42,7 @@ def test_it_learns_and_train_can_begin_with_it(index, tmp_path):
     written = pretrain(index, tmp_path / "w.safetensors", QUICK, lambda p: losses.append(p.loss) if p.loss else None)
     assert len(losses) == 3 and losses[-1] < losses[0]
     assert not (tmp_path / "w.safetensors.checkpoint").exists()
-    network = Network("resnet10t", 3)
+    network = Network(SMALLEST, 3)
     load_weights(network, written)
     again = pretrain(index, tmp_path / "again.safetensors", QUICK)
     assert again.read_bytes() == written.read_bytes()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_fixtures import recipe_of_seconds
 
 from cxrscreen import imaging
 from cxrscreen.imaging import phantoms
-from models import bundle, recipes
-from models.augment import NONE
+from models import bundle
 from models.data import read_index
 from models.errors import IndexInvalid, OptionsInvalid, TrainingFailed
 from models.evaluation import evaluate
@@ -25,11 +25,8 @@ SHORT = TrainOptions(recipe="short", phantom=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def short():
-    """A recipe of seconds: what the phantoms teach in it is enough to be told from chance."""
-    plain = recipes.Schedule(epochs=6, lr=2e-3, batch=8, keep="last", augmentation=replace(NONE, flip=True))
-    made = recipes.Recipe("short", "resnet10t", 64, 2, plain, replace(plain, epochs=2, lr=5e-4))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipes.RECIPES, "short", made)
+    """What the phantoms teach in it is enough to be told from chance."""
+    with recipe_of_seconds("short", 64):
         yield
 
 
