@@ -40,6 +40,7 @@ KEPT = 200
 # Who asks is a value of its own in the statements of a list, which are so the same for everybody.
 VIEWER = bindparam("viewer", type_=BigInteger)
 Viewer = BindParameter[int] | None
+Conditions = tuple[ColumnElement[bool], ...]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Scope:
     filters: Filters
     model_version_id: int
     threshold: float
-    few: tuple[ColumnElement[bool], ...] = ()
-    broad: tuple[ColumnElement[bool], ...] = ()
+    few: Conditions = ()
+    broad: Conditions = ()
     viewer: Viewer = None
     bare: bool = False
 
@@ -128,28 +129,38 @@ def scope(
     viewer: int | None = None,
     bare: bool = False,
 ) -> Scope:
+    """The filters as conditions; what they look up is found out once a session, which asks for a page and counts."""
+    known = session.info.setdefault("worklist", {})
+    asked = (filters.job, filters.search)
+    if asked not in known:
+        known[asked] = _looked_up(session, *asked)
+    few, broad = known[asked]
+    who = None if viewer is None else VIEWER
+    return Scope(filters, model_version_id, threshold, few, broad, who, bare)
+
+
+def _looked_up(session: Session, job: int | None, search: str) -> tuple[Conditions, Conditions]:
     """Find out which of a job and a search are few enough to be looked up; the others are left to the walk."""
     few: list[ColumnElement[bool]] = []
     broad: list[ColumnElement[bool]] = []
-    if filters.job is not None:
+    if job is not None:
         # Ordered, these come from an index: a table read until enough are found may be read to its end.
-        entries = select(Entry.id).where(Entry.job_id == filters.job).order_by(Entry.status)
+        entries = select(Entry.id).where(Entry.job_id == job).order_by(Entry.status)
         if _at_most(session, entries, JOB_FEW):
-            few.append(_one_of(session, StudyResult.study_id, _of_job(session, filters.job)))
+            few.append(_one_of(session, StudyResult.study_id, _of_job(session, job)))
         else:
-            broad.append(_in_job(filters.job))
-    if filters.search:
+            broad.append(_in_job(job))
+    if search:
         parts = [
             select(select(Study.id).where(condition).order_by(order).limit(FOUND_FEW + 1).subquery().c.id)
-            for order, condition in _begins(session, filters.search)
+            for order, condition in _begins(session, search)
         ]
         found = select(union_all(*parts).subquery().c.id)
         if _at_most(session, found, FOUND_FEW):
             few.append(_one_of(session, StudyResult.study_id, found))
         else:
-            broad.append(_found(session, filters.search))
-    who = None if viewer is None else VIEWER
-    return Scope(filters, model_version_id, threshold, tuple(few), tuple(broad), who, bare)
+            broad.append(_found(session, search))
+    return tuple(few), tuple(broad)
 
 
 def _at_most(session: Session, query: Select[int], few: int) -> bool:

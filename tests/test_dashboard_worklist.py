@@ -266,16 +266,18 @@ def asking() -> Iterator[dict[str, int]]:
     event.remove(engine, "checkout", connection)
 
 
-@pytest.mark.parametrize(("query", "beside"), [("", 0), ("?class=covid&state=all", 0), ("?job={job}", 2)])
+@pytest.mark.parametrize(
+    ("query", "beside"), [("", 0), ("?class=covid&state=all", 0), ("?job={job}", 1), ("?q=case", 1)]
+)
 def test_a_page_asks_the_database_six_times_however_much_it_lists(either_site: Site, query: str, beside: int) -> None:
-    """Who asks, which model, the lines, their counts, what the filters offer, the audit log; a job's size, twice."""
+    """Who asks, which model, the lines, their counts, what the filters offer, the audit log; what a search finds."""
     browser = either_site.browser("reader")
     for studies_of_each in (1, 20):
         with db.write() as session:
             for number in range(3):
                 job = done_job(session, either_site.model_id, f"{studies_of_each}-{number}.zip")
                 for study in range(studies_of_each):
-                    scored(session, f"{studies_of_each}-{number}-{study}", [0.9], either_site.model_id, job)
+                    scored(session, f"case-{studies_of_each}-{number}-{study}", [0.9], either_site.model_id, job)
             users.add(session, f"one more {studies_of_each}", Role.READER)
             job_id = job.id
         assert browser.post("/worklist/saved", {"name": str(studies_of_each), "query": ""}).status_code == 302
