@@ -15,6 +15,7 @@ import seed
 from flask import Flask
 from PIL import Image as Pillow
 from sqlalchemy.orm import Session
+from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from cxrscreen import blobs, db, imaging, studies, users
@@ -30,6 +31,7 @@ from cxrscreen.tables import (
     ModelVersion,
     Result,
     Role,
+    Schedule,
     Study,
     User,
 )
@@ -37,6 +39,7 @@ from dashboard import create_app
 
 PASSWORD = "correct horse battery"
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+FRAGMENTS = {"/jobs/1/timeline"}  # that a page fetches into itself
 
 
 @functools.cache
@@ -182,3 +185,37 @@ def stored_image(session: Session, data: bytes, *, path: Path | None = None, nam
     session.add(image)
     session.flush()
     return image
+
+
+@pytest.fixture
+def full(site: Site) -> Site:
+    """A site with something behind each address, under number 1."""
+    with db.write() as session:
+        image = stored_image(session, ramp())
+        assert image.id == 1
+        heat = bytes((2, 2, 0, 90, 180, 255))
+        session.add(Result(image_id=1, model_version_id=site.model_id, **{**seed.result(0.9), "heat": heat}))
+        job = done_job(session, site.model_id)
+        assert job.id == 1
+        scored(session, "case", [0.8, 0.7], site.model_id, job)
+        session.add(Schedule(name="Nightly", cron="0 22 * * *", timezone="Europe/Minsk", enabled=True))
+    return site
+
+
+def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
+    for rule in site.app.url_map.iter_rules():
+        if rule.methods and method in rule.methods and rule.endpoint != "static":
+            url = str(rule)
+            for pattern, value in (
+                (r"<any\(png,jpg\):kind>", "png"),
+                (r"<any\(csv,parquet\):kind>", "parquet"),
+                (r"<any\(in,out\):way>", "out"),
+                (r"<any\(en,ru\):language>", "ru"),
+                (r"<id:\w+>", "1"),
+                (r"<token>", "x"),
+                (r"<group>", "x"),
+                (r"<action>", "pause"),
+            ):
+                url = re.sub(pattern, value, url)
+            assert "<" not in url, f"give {rule} a value here"
+            yield rule, url

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 import seed
-from dashboard_fixtures import Site, done_job
+from dashboard_fixtures import FRAGMENTS, Site, addresses, done_job
 from playwright.sync_api import Page, expect
-from test_dashboard_security import FRAGMENTS, addresses, full
 from viewer_fixtures import Opener
 
 from cxrscreen import db, studies, users
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.tables import Entry, EntryStatus, ModelState, Rejection, Role, Study, Verdict
-
-__all__ = ["full"]
 
 pytestmark = pytest.mark.browser
 

@@ -11,13 +11,11 @@ import pytest
 from dashboard_fixtures import Site
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, update
-from test_dashboard_security import full
 
 from cxrscreen import db, local, users
 from cxrscreen.tables import Entry, Job, Result, Review, Role, Verdict
 from dashboard.images import WAIT_SECONDS
 
-__all__ = ["full"]  # a fixture
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
 PASSWORD = "night after night"

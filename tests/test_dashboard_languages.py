@@ -9,14 +9,11 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
-from dashboard_fixtures import Browser, Site
-from test_dashboard_security import FRAGMENTS, addresses, full
+from dashboard_fixtures import FRAGMENTS, Browser, Site, addresses
 
 from cxrscreen import db, users
 from cxrscreen.tables import Role
 from dashboard import catalogue, languages, sentences
-
-__all__ = ["full"]
 
 RUSSIAN = {"Accept-Language": "ru,en;q=0.5"}
 PARTS = re.compile(r"%\(\w+\)[sd]|%%|\{w?\d\}|<[^>]+>")

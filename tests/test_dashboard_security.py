@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import seed
-from dashboard_fixtures import Site, done_job, ramp, scored, stored_image
-from werkzeug.routing import Rule
+from dashboard_fixtures import FRAGMENTS, Site, addresses
 
 import dashboard
-from cxrscreen import db
 from cxrscreen.settings import Settings
-from cxrscreen.tables import Result, Schedule
 from dashboard import create_app, security
 
 TEMPLATES = sorted((Path(dashboard.__file__).parent / "templates").glob("*.html"))
 NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz", "/words/ru.js", "/language"}
-
-
-@pytest.fixture
-def full(site: Site) -> Site:
-    """A site with something behind each address, under number 1."""
-    with db.write() as session:
-        image = stored_image(session, ramp())
-        assert image.id == 1
-        heat = bytes((2, 2, 0, 90, 180, 255))
-        session.add(Result(image_id=1, model_version_id=site.model_id, **{**seed.result(0.9), "heat": heat}))
-        job = done_job(session, site.model_id)
-        assert job.id == 1
-        scored(session, "case", [0.8, 0.7], site.model_id, job)
-        session.add(Schedule(name="Nightly", cron="0 22 * * *", timezone="Europe/Minsk", enabled=True))
-    return site
-
-
-FRAGMENTS = {"/jobs/1/timeline"}  # that a page fetches into itself
-
-
-def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
-    for rule in site.app.url_map.iter_rules():
-        if rule.methods and method in rule.methods and rule.endpoint != "static":
-            url = str(rule)
-            for pattern, value in (
-                (r"<any\(png,jpg\):kind>", "png"),
-                (r"<any\(csv,parquet\):kind>", "parquet"),
-                (r"<any\(in,out\):way>", "out"),
-                (r"<any\(en,ru\):language>", "ru"),
-                (r"<id:\w+>", "1"),
-                (r"<token>", "x"),
-                (r"<group>", "x"),
-                (r"<action>", "pause"),
-            ):
-                url = re.sub(pattern, value, url)
-            assert "<" not in url, f"give {rule} a value here"
-            yield rule, url
 
 
 def test_every_page_answers_and_carries_the_headers(full: Site) -> None:
