@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,11 @@ def test_skippable_frames_of_zstandard_are_skipped(tmp_path: Path) -> None:
 
 def test_a_window_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
     frame = b"\x28\xb5\x2f\xfd" + bytes([0, (31 - 10) << 3]) + b"\x01\0\0"
-    assert entries(tmp_path, frame) == {"x": Reason.ARCHIVE_DAMAGED}
+    assert entries(tmp_path, frame) == {"x": Reason.ARCHIVE_UNSUPPORTED}
+    packed = bytearray(lzma.compress(b"x"))
+    packed[packed.index(b"\x21\x01") + 2] = 40  # of a block that starts at 12: 4 GB
+    struct.pack_into("<I", packed, 20, zlib.crc32(packed[12:20]))
+    assert entries(tmp_path, bytes(packed)) == {"x": Reason.ARCHIVE_UNSUPPORTED}
 
 
 def test_nested_archives_carry_their_names(tmp_path: Path) -> None:
@@ -406,6 +411,16 @@ def test_lying_sizes_do_not_reach_memory(tmp_path: Path) -> None:
     assert entries(tmp_path, bytes(data), limits=Limits(max_ratio=10**6)) == {"x/a": Reason.DAMAGED}
     limits = Limits(max_entry_bytes=1 << 20, max_ratio=10**6)
     assert entries(tmp_path, bytes(data), limits=limits) == {"x/a": Reason.TOO_LARGE}
+
+
+@pytest.mark.parametrize("more", [1, 9000])
+def test_a_map_of_holes_that_does_not_end_is_noticed(more: int, tmp_path: Path) -> None:
+    header = bytearray(tarfile.TarInfo("holes").tobuf(tarfile.GNU_FORMAT))
+    header[156:157], header[482] = tarfile.GNUTYPE_SPARSE, 1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    holes = (b"00000000001\0" * 42 + b"\1").ljust(512, b"\0")
+    assert entries(tmp_path, bytes(header) + holes * more + holes[:77]) == {"x": Reason.ARCHIVE_DAMAGED}
 
 
 def test_a_tar_that_points_backwards_does_not_loop(tmp_path: Path) -> None:

@@ -114,6 +114,18 @@ def test_the_boxes_before_a_codestream_may_be_long() -> None:
     codestream.check(boxed[:12] + struct.pack(">I4s", 1008, b"free") + bytes(1000) + boxed[12:], 256, 256)
 
 
+def test_a_missing_tile_of_a_jpeg_2000_is_noticed() -> None:
+    buffer = BytesIO()
+    _drawn(256).save(buffer, "JPEG2000", tile_size=(128, 128))
+    whole = buffer.getvalue()
+    assert next(iter(prepare(whole))).refused is None
+    first = whole.index(b"\xff\x90\0\x0a\0\0")
+    second = whole.index(b"\xff\x90\0\x0a\0\1")
+    with pytest.raises(Rejected) as refused:
+        list(prepare(whole[:first] + whole[second:]))
+    assert refused.value.reason == Reason.DAMAGED and "iles" in refused.value.detail
+
+
 def test_a_header_that_is_merely_odd_costs_no_picture() -> None:
     data = bytearray(_jpeg())
     data[data.index(b"JFIF\0") + 5] = 9  # a major revision that nobody has written yet

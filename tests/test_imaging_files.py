@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 from pydicom import uid
 
-from cxrscreen.imaging import Reason, Rejected, decode, frames, prepare, read
+from cxrscreen.imaging import Reason, Rejected, decode, elements, frames, prepare, read
 from cxrscreen.imaging.phantom_files import dicom_bytes, picture_bytes
 from cxrscreen.imaging.phantoms import phantom
 
@@ -270,7 +271,7 @@ def test_a_jpeg_too_short_for_its_size_is_damaged() -> None:
     assert reason_of(bytes(data)) == Reason.DAMAGED
 
 
-def test_a_deflated_bomb_is_not_inflated() -> None:
+def test_a_deflated_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = pydicom.dcmread(
         BytesIO(dicom_bytes(phantom("normal", 1, 96, 12).astype(np.uint16), 1, 1, inverted=False))
     )
@@ -280,6 +281,12 @@ def test_a_deflated_bomb_is_not_inflated() -> None:
     bomb = _saved(dataset)
     assert len(bomb) < 1 << 20
     assert reason_of(bomb) == Reason.TOO_LARGE
+    # A larger file may grow by as many times, but not to any size.
+    monkeypatch.setattr(elements, "FREE_INFLATION", 1 << 20)
+    dataset.add_new(0x00091001, "OB", random.randbytes(200_000) + bytes(9 << 20))
+    assert reason_of(_saved(dataset)) is None
+    monkeypatch.setattr(elements, "MAX_INFLATED", 2 << 20)
+    assert reason_of(_saved(dataset)) == Reason.TOO_LARGE
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,17 @@ def check(stream: bytes, rows: int, columns: int) -> None:
 
 
 def check_jpeg(stream: bytes) -> None:
-    """Raise Rejected for a JPEG that is too short for its size, or made to keep a decoder busy; others pass.
+    """Raise Rejected for a JPEG that is too short for its size, lacks tiles, or is made to keep a decoder busy; others
+    pass.
 
     Decoders paint what is missing in one tone and say nothing. Huffman coding takes a bit at least for each block of
     8 x 8, and in the lossless process for each pixel.
     """
-    if _is_j2k(stream):
-        return
     try:
+        if _is_j2k(stream):
+            if jpeg2000.lacks_tiles(stream):
+                raise Rejected(Reason.DAMAGED, "Tiles of the JPEG 2000 picture are missing.")
+            return
         header = _jpeg_header(stream)
     except (struct.error, IndexError):
         return  # the decoder says it better

@@ -22,9 +22,12 @@ MAX_READS = 250_000
 MAX_VALUES_BYTES = 1 << 16
 # Of a sequence that is not parsed before it is asked for: a table of 65,536 greys is 128 KB.
 MAX_SEQUENCE_BYTES = 1 << 20
-# The data set of a deflated file may be this many times the file, or this many bytes, whichever is more.
-MAX_INFLATION = 200
+# The data set of a deflated file may always have so many bytes; more where it is no more than this many times the file,
+# and up to a bound on what is in memory, which only what hardly shrank may pass.
 FREE_INFLATION = 64 << 20
+MAX_INFLATION = 200
+MAX_INFLATED = 256 << 20
+USUAL_INFLATION = 4
 
 _DEFLATED = str(uid.DeflatedExplicitVRLittleEndian).encode()
 _PLAIN = str(uid.ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
@@ -111,7 +114,7 @@ def _inflated(data: bytes) -> bytes | None:
     head = data[: source.tell()]
     if _DEFLATED not in head:
         return None
-    most = max(FREE_INFLATION, MAX_INFLATION * len(data))
+    most = max(FREE_INFLATION, min(MAX_INFLATION * len(data), MAX_INFLATED), USUAL_INFLATION * len(data))
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces, size, rest = [head.replace(_DEFLATED, _PLAIN)], 0, data[len(head) :]
     try:

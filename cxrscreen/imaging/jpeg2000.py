@@ -97,6 +97,24 @@ def _centred(samples: NDArray[Any], side: int) -> NDArray[Any]:
     return samples
 
 
+def lacks_tiles(data: bytes) -> bool:
+    """Whether tile-parts follow one another to the end mark and some tile has none: decoders leave such a tile in one
+    tone. False where they cannot be followed. Raises struct.error where the header is cut short."""
+    head = read_header(data)
+    if head is None or not _adds_up(data, head.tiles):
+        return False
+    start = data.find(START)
+    right, bottom = struct.unpack_from(">2I", data, start + 8)
+    width, height, left, top = struct.unpack_from(">4I", data, start + 24)
+    wanted = -(-(right - left) // max(1, width)) * -(-(bottom - top) // max(1, height))
+    at, found = head.tiles, set()
+    while data[at : at + 2] == _TILE.to_bytes(2):
+        tile, length = struct.unpack_from(">HI", data, at + 4)
+        found.add(tile)
+        at += length
+    return bool(len(found) < wanted)
+
+
 def _adds_up(data: bytes, at: int) -> bool:
     """Whether one tile-part follows the other up to the end mark. Raises struct.error where one is cut short."""
     while True:

@@ -21,6 +21,8 @@ CHUNK = 64 * 1024
 MAX_DICTIONARY = 128 << 20
 # A stream may always unpack to so much: tiny archives of even pictures reach any ratio.
 FREE_BYTES = 16 << 20
+# What liblzma's and zstandard's errors say of a dictionary, a window, over the bound.
+_TOO_MUCH = ("Memory usage limit exceeded", "Frame requires too much memory")
 
 Read = Callable[[int], bytes]
 
@@ -140,9 +142,10 @@ class Unpacked:
                 yield from unpack(decoder, self._read, start)
                 start = self._after(decoder.unused_data)
         except ERRORS as error:
-            raise Cut(
-                Reason.ARCHIVE_DAMAGED, f"Its compressed data is damaged or cut short ({first_line(error)})."
-            ) from error
+            why = first_line(error)
+            if any(words in why for words in _TOO_MUCH):
+                raise Cut(Reason.ARCHIVE_UNSUPPORTED, "Its dictionary is larger than is read.") from error
+            raise Cut(Reason.ARCHIVE_DAMAGED, f"Its compressed data is damaged or cut short ({why}).") from error
         if start:
             raise Cut(Reason.ARCHIVE_DAMAGED, "It goes on behind its compressed data; what stands there was not read.")
 

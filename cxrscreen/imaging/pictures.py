@@ -88,7 +88,7 @@ class PictureFile:
         """Raise Rejected where damage shows without decoding."""
         if self.kind == "png" and not self.complete:
             _check_png(self.data)
-        elif self.kind == "jpeg" and not self.complete:
+        elif self.kind in ("jpeg", "jp2") and not self.complete:
             codestream.check_jpeg(self.data)
         self.complete = True
 

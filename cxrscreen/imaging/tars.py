@@ -13,6 +13,8 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 BLOCK = tarfile.BLOCKSIZE
 # Long names and pax headers are read whole; no writer makes larger ones.
 MAX_HEADER = 1 << 20
+# All headers of one member; a map of holes may go on for ever, each hole an object.
+MAX_HEADERS = 4 << 20
 
 
 def is_tar(head: bytes) -> bool:
@@ -32,14 +34,14 @@ def contents(stream: IO[bytes] | Unpacked) -> Iterator[Found]:
     source = _Forward(stream)
     try:
         with tarfile.open(fileobj=cast(Any, source), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
-            while (member := archive.next()) is not None:
+            while (member := source.next_of(archive)) is not None:
                 cast(Any, archive).members.clear()  # tarfile keeps every member it has seen
                 if not member.isdir():
                     yield _found(source, member)
-    except Cut:
+    except (Cut, OSError):
         raise
-    except (tarfile.TarError, RecursionError, ValueError, OverflowError, MemoryError, KeyError) as error:
-        # What else it raises tells of its own code, not of the archive.
+    except Exception as error:
+        # What it raises besides its own errors, of any kind, tells of its code, not of the archive.
         why = f" ({first_line(error)})" if isinstance(error, tarfile.TarError) else ""
         raise Cut(Reason.ARCHIVE_DAMAGED, f"The tar is damaged or cut short{why}.") from error
     if source.last.strip(b"\0") or len(source.last) < BLOCK:
@@ -64,7 +66,7 @@ def _pieces(source: _Forward, member: tarfile.TarInfo) -> Iterator[bytes]:
     source.seek(member.offset_data)
     left = member.size
     while left > 0:
-        piece = source.read(min(CHUNK, left))
+        piece = source.take(min(CHUNK, left))
         if not piece:
             raise Cut(Reason.ARCHIVE_DAMAGED, "The tar ends in the middle of a member.")
         left -= len(piece)
@@ -76,11 +78,20 @@ class _Forward:
 
     def __init__(self, stream: IO[bytes] | Unpacked) -> None:
         self._stream = stream
+        self._headers = 0  # bytes of them since the last member
         self.last = b""  # the block read last, which tells a true end from a cut
 
+    def next_of(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+        self._headers = 0
+        return archive.next()
+
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= MAX_HEADER:
+        self._headers += max(0, size)
+        if not 0 <= size <= MAX_HEADER or self._headers > MAX_HEADERS:
             raise Cut(Reason.ARCHIVE_DAMAGED, "The tar has a header of an absurd size.")
+        return self.take(size)
+
+    def take(self, size: int) -> bytes:
         self.last = self._stream.read(size)
         return self.last
 
