@@ -50,6 +50,8 @@ QUIET = {
     "WAITING_BATCHES": "1000000",
     "MAX_UPLOAD_GB": "50",
     "SWEEP_SECONDS": "600",
+    # What is in memory at a time grows with the threads that read; the figures are those of a small machine.
+    "DECODE_THREADS": "2",
 }
 
 

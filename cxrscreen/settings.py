@@ -86,7 +86,14 @@ class Settings(BaseSettings):
         ge=0,
         description="what lies in the store for so many hours without a row that names it is removed; 0: never",
     )
-    decode_threads: int = Field(2, ge=1, description="threads that read pixels in each worker")
+    decode_threads: int = Field(
+        0,
+        ge=0,
+        description="threads or processes that read pixels in each worker; 0: as many as there are cores, up to 16",
+    )
+    decoders: Literal["auto", "threads", "processes"] = Field(
+        "auto", description="who reads pixels beside the network: auto (measured), threads or processes"
+    )
     ingest_processes: int = Field(2, ge=1, description="processes of the ingest worker")
     keep_features: bool = Field(
         True, description="keep what the network saw of each image, 3 KB, so that a new head reads no pixels"

@@ -91,6 +91,8 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
     # One thread: OpenMP threads of several processes on few cores spend their time waiting for one another.
     use(data_dir=tmp_path / "data", redis_url="redis://127.0.0.1:1/0", torch_threads=1)
+    # Nothing is measured: who reads pictures would hang on what else runs here.
+    use(decoders="threads", decode_threads=2)
     # The key of the draws is another one in each folder: what a test sees must not hang on it.
     use(sample_share=0, masked_share=0)
     yield use

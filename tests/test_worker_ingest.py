@@ -192,6 +192,40 @@ def test_a_slice_is_decoded_while_the_one_before_is_written_but_for_its_twins(
     assert [said[f"f/{n:02}.png"] for n in range(8)] == [EntryStatus.SCORED] * 5 + [EntryStatus.DUPLICATE] * 3
 
 
+def test_small_slices_are_committed_together_twins_and_all(
+    model: int, tmp_path: Path, configure: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(batch_size=6)
+    (tmp_path / "f").mkdir()
+    for n in range(12):
+        (tmp_path / "f" / f"{n:02}.png").write_bytes(png(n % 9))
+    (tmp_path / "f" / "03.png").write_bytes(png(0))
+    (tmp_path / "f" / "04.png").write_bytes(png(1)[:-3000])
+    job_id = job_over(tmp_path / "f", model)
+    commit, together = intake.Slice._commit, []
+
+    def note(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
+        assert not any(leaf.data for leaf in leaves[:-1]), "of what is carried nothing is in memory"
+        together.append(len(leaves))
+        return commit(self, leaves)
+
+    monkeypatch.setattr(ingest, "SLICE_BYTES", 1)
+    monkeypatch.setattr(intake, "TOGETHER_SECONDS", 600.0)
+    monkeypatch.setattr(intake.Slice, "_commit", note)
+    ingest.run(job_id)
+    assert together == [6, 6]
+    screen_all()
+    with db.read() as session:
+        assert jobs.account(session, job_id) == jobs.Account(
+            scored=7, duplicate=4, rejected=1, reasons={Reason.DAMAGED: 1}
+        )
+        assert session.scalar(select(func.count()).select_from(Batch)) == 2
+        first = {row.name: row.image_id for row in session.execute(select(Entry.name, Entry.image_id))}
+        twins = session.scalars(select(Entry.duplicate_of).where(Entry.duplicate_of.is_not(None))).all()
+    assert len(twins) == 4
+    assert first["f/03.png"] == first["f/09.png"] == first["f/00.png"] is not None
+
+
 def test_a_name_that_is_no_text_is_taken_in_by_copy(model: int, tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a.png").write_bytes(png(1))

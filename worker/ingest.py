@@ -7,6 +7,7 @@ between costs that slice's work and nothing else, because the walk is the same e
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +30,13 @@ from worker.trial import Trial
 
 log = logging.getLogger(__name__)
 
-# Two slices are in memory at a time, so this and little else is what an ingest needs above rest.
+# Two slices are in memory at a time, so this, for each two threads, and little else is what an ingest needs above rest.
 SLICE_BYTES = 24 << 20
 PAUSE_SECONDS = 5.0
 TRIES = 3  # without any progress, of what nobody foresaw
 # They wait for a disk or a service, not for a core; several waits for a disk's fsync are one to it.
 WRITERS = 16
+MOST_THREADS = 8
 
 
 def run(_job_id: int) -> None:
@@ -48,6 +50,7 @@ def run(_job_id: int) -> None:
         return
     job_id = job.id
     runtime.INGESTING.doing = f"job {job_id}: reading its sources"
+    queue.submit(queue.SCREEN, job_id)  # to load the network meanwhile
 
     def renew() -> bool:
         with db.write() as session:
@@ -113,7 +116,7 @@ def _list_sources(job: Job, me: str) -> None:
     with ExitStack() as stack:
         trial = stack.enter_context(Trial())
         writers = stack.enter_context(ThreadPoolExecutor(WRITERS))
-        readers = stack.enter_context(ThreadPoolExecutor(get_settings().decode_threads))
+        readers = stack.enter_context(ThreadPoolExecutor(_threads()))
         for source in job.sources:
             if clearing.CLEARED in source:  # everything in it was settled, or waits for a score alone
                 continue
@@ -147,9 +150,10 @@ def _take_in(cut: Iterable[intake.Slice], space: room.Room) -> None:
             before = under_way[0] if len(under_way) > 1 else None
             piece.decode(before)
             if before:
-                before.commit()
+                if not piece.carry(before):
+                    before.commit()
+                    piece.decode_twins()
                 del under_way[0]
-                piece.decode_twins()
         write_all()
     except Exception:
         for piece in under_way:
@@ -193,15 +197,21 @@ def _limits() -> Limits:
     )
 
 
+def _threads() -> int:
+    """Few beyond eight find the interpreter's lock free: encoding a derivative holds it."""
+    return get_settings().decode_threads or min(MOST_THREADS, os.cpu_count() or 2)
+
+
 def slices(members: Iterable[Member]) -> Iterator[list[Member]]:
     """Members in lists of a batch's size, or fewer where they are large."""
     most = get_settings().batch_size
+    room = SLICE_BYTES * max(1, _threads() // 2)
     held: list[Member] = []
     size = 0
     for member in members:
         held.append(member)
         size += member.size or 0
-        if len(held) >= most or size >= SLICE_BYTES:
+        if len(held) >= most or size >= room:
             yield held
             held, size = [], 0
     if held:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import Future, wait
+from datetime import datetime
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cxrscreen import blobs, db, entries, ingests, orphans, queue
 from cxrscreen.imaging import Member, Reason, Rejected
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, EntryStatus, Image
+from cxrscreen.tables import Entry, EntryStatus, Image, now
 from worker import accepted, runtime, stop, trial
 from worker.leaves import Leaf, Place, load
 
@@ -19,6 +21,9 @@ log = logging.getLogger(__name__)
 
 # A source that goes away while it is read is waited for through so many claims.
 SOURCE_TRIES = 60
+# Slices of few large files are committed together, but what was begun longer ago waits for no further one: screening
+# wants it, and a kill should cost little.
+TOGETHER_SECONDS = 2.0
 
 
 class SourceAway(OSError):
@@ -29,7 +34,8 @@ class Slice:
     """Some members of a job's sources, taken in together.
 
     `begin`, `decode`, `decode_twins` and `commit` come in this order; between them the pools work, so that one slice is
-    read and decoded while the one before it is decoded and written.
+    read and decoded while the one before it is decoded and written. Instead of being committed a slice may be carried
+    by the one after it: how many files are in memory at once says nothing of how many belong into a transaction.
     """
 
     def __init__(self, place: Place, members: list[Member]) -> None:
@@ -37,6 +43,8 @@ class Slice:
         self.job, self.worker = place.job, place.worker
         self.members = members
         self.store = blobs.store()
+        self.since = time.monotonic()
+        self.began_at: datetime = now()
         self.leaves: list[Leaf] = []
         self.twins: list[Leaf] = []
         self.work: list[Future[None]] = []
@@ -62,6 +70,27 @@ class Slice:
     def decode_twins(self) -> None:
         """The same of what had to wait, once the slice before is committed."""
         self._decode_unknown(self.twins)
+
+    def carry(self, before: Slice) -> bool:
+        """Take over the slice before once its files are written, where both are no more than a batch; False if not.
+
+        Nothing of it is in memory any more then, and its commit is this one's.
+        """
+        together = len(before.leaves) + len(self.leaves)
+        if together > get_settings().batch_size or time.monotonic() - before.since > TOGETHER_SECONDS:
+            return False
+        before._wait()
+        before._expect_source([leaf.refused for leaf in before.leaves if leaf.refused])
+        first = {leaf.sha256: leaf.twin or leaf.entry_id for leaf in reversed(before.leaves)}
+        for leaf in self.twins:
+            leaf.twin = first[leaf.sha256]
+        for leaf in (*before.leaves, *self.twins):
+            leaf.let_go()  # a duplicate, or what was refused, still has its bytes
+        self.twins = []
+        self.leaves = before.leaves + self.leaves
+        self.began_at, self.since = before.began_at, before.since
+        before.leaves = []
+        return True
 
     def _decode_unknown(self, leaves: list[Leaf]) -> None:
         if not leaves:
@@ -197,7 +226,7 @@ class Slice:
                 leaf.derivatives[frame.index] = self.store.put("derivatives", frame.derivative, durable=False)
         if self.place.keeps(leaf):
             self.store.put("originals", leaf.data, sha256=leaf.sha256 or "")
-        leaf.data = None
+        leaf.let_go()
 
     def _settle(self, leaves: list[Leaf]) -> list[int]:
         """`_commit`; where that stumbles over one of the files, that one fails alone and nothing waits for ever."""

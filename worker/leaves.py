@@ -29,6 +29,11 @@ class Leaf:
     again: bool = False  # its entry was there before this slice
     suspect: bool = False  # somebody may have died with it in hand
 
+    def let_go(self) -> None:
+        """Of what is written already, or never will be."""
+        self.data = None
+        self.frames = [replace(frame, derivative=None) for frame in self.frames]
+
 
 @dataclass(frozen=True)
 class Place:
