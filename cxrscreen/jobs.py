@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, counts, db, outlook
-from cxrscreen.errors import Conflict, NotFound, OutsideRoots, UsageError
-from cxrscreen.settings import get_settings
+from cxrscreen.errors import Conflict, NotFound
 from cxrscreen.tables import Entry, EntryStatus, Job, JobKind, JobState, Rejection, User, UtcDateTime
 
 # A person who waits goes before the night.
@@ -146,24 +144,6 @@ def progress(session: Session, job: Job) -> dict[str, Any]:
         "seconds_left_low": None if left is None else round(left.low),
         "seconds_left_high": None if left is None else round(left.high),
     }
-
-
-def allowed_folder(path: str) -> Path:
-    """The real folder or file behind a path that a person named in the dashboard.
-
-    Raises OutsideRoots unless it lies under an allowed root once links are followed.
-    """
-    roots = [root.resolve() for root in get_settings().allowed_roots]
-    if not roots:
-        raise OutsideRoots("No folder may be queued from here: set CXRSCREEN_ALLOWED_ROOTS on the server first.")
-    if not path.startswith("/") or "\0" in path:
-        raise UsageError("Name the folder by its whole path on the server, beginning with '/'.")
-    real = Path(path).resolve()
-    if not any(real.is_relative_to(root) for root in roots):
-        raise OutsideRoots(f"{path} is outside the allowed folders: {', '.join(map(str, roots))}.")
-    if not real.exists():
-        raise NotFound(f"{path} does not exist on the server.")
-    return real
 
 
 # ---- changes of state ------------------------------------------------------------------------------------------

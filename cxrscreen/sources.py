@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from cxrscreen import blobs, jobs
+from cxrscreen import blobs
 from cxrscreen.blobs import StoreAway
-from cxrscreen.errors import NotFound, OutsideRoots, StackError
+from cxrscreen.errors import NotFound, OutsideRoots, StackError, UsageError
 from cxrscreen.imaging import File, Limits, Member, Rejected, folders
 from cxrscreen.prefixes import Prefix, normal
 from cxrscreen.settings import get_settings
@@ -51,10 +51,11 @@ def at(place: str) -> Source:
 def allowed(place: str) -> str:
     """The real path, or the URL, of what a person named in the dashboard.
 
-    Raises OutsideRoots unless it lies under what the settings allow, NotFound where nothing is there.
+    Raises OutsideRoots unless it lies under what the settings allow, NotFound where nothing is there, UsageError for
+    no whole path.
     """
     if not is_url(place):
-        return str(jobs.allowed_folder(place))
+        return str(_allowed_folder(place))
     roots = [normal(root) for root in get_settings().allowed_prefixes]
     if not roots:
         raise OutsideRoots("No prefix may be queued from here: set CXRSCREEN_ALLOWED_PREFIXES on the server first.")
@@ -62,6 +63,21 @@ def allowed(place: str) -> str:
     if not any(f"{url}/".startswith(f"{root}/") for root in roots):
         raise OutsideRoots(f"{url} is outside the allowed prefixes: {', '.join(roots)}.")
     return named(url)
+
+
+def _allowed_folder(path: str) -> Path:
+    """The real folder or file behind a path; whether it lies under an allowed root is asked once links are followed."""
+    roots = [root.resolve() for root in get_settings().allowed_roots]
+    if not roots:
+        raise OutsideRoots("No folder may be queued from here: set CXRSCREEN_ALLOWED_ROOTS on the server first.")
+    if not path.startswith("/") or "\0" in path:
+        raise UsageError("Name the folder by its whole path on the server, beginning with '/'.")
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(root) for root in roots):
+        raise OutsideRoots(f"{path} is outside the allowed folders: {', '.join(map(str, roots))}.")
+    if not real.exists():
+        raise NotFound(f"{path} does not exist on the server.")
+    return real
 
 
 def named(place: str) -> str:

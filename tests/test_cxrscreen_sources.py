@@ -1,4 +1,4 @@
-"""Sources that nobody uploads: prefixes of an object store, against a real server of its protocol."""
+"""Sources that nobody uploads: which may be named, and prefixes of an object store, against a real server of theirs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,25 @@ def zipped(**members: bytes) -> bytes:
         for name, data in members.items():
             archive.writestr(name, data)
     return file.getvalue()
+
+
+def test_only_allowed_folders_may_be_queued(configure: Callable[..., Settings], tmp_path: Path) -> None:
+    allowed, other = tmp_path / "allowed", tmp_path / "other"
+    (allowed / "a").mkdir(parents=True)
+    other.mkdir()
+    (allowed / "way-out").symlink_to(other)
+    with pytest.raises(OutsideRoots, match="CXRSCREEN_ALLOWED_ROOTS"):
+        sources.allowed(str(allowed))
+    configure(allowed_roots=f"{allowed}:{tmp_path / 'third'}")
+    assert sources.allowed(str(allowed / "a")) == str(allowed / "a")
+    for path in (other, allowed / ".." / "other", allowed / "way-out", tmp_path / "allowed-too"):
+        with pytest.raises(OutsideRoots):
+            sources.allowed(str(path))
+    with pytest.raises(NotFound):
+        sources.allowed(str(allowed / "gone"))
+    for wrong in ("a", "", "~/a", "/a\0b"):
+        with pytest.raises(UsageError):
+            sources.allowed(wrong)
 
 
 def test_a_prefix_is_walked_like_a_folder(
