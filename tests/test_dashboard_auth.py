@@ -260,3 +260,11 @@ def test_cookies_are_for_this_site_and_out_of_reach_of_scripts(site: Site, confi
     secure = browser.client.get("/sign-in", base_url="https://localhost").headers["Set-Cookie"]
     assert "; Secure" in secure
     assert browser.client.get("/sign-in").headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_an_answer_brings_a_cookie_only_where_there_is_something_to_keep(site: Site) -> None:
+    """A late one would otherwise put back what the session was before: its verdicts, and the way to take them back."""
+    browser = site.browser("reader")
+    assert "Set-Cookie" in browser.get("/worklist").headers  # the token of its forms
+    assert "Set-Cookie" not in browser.get("/worklist").headers
+    assert "Set-Cookie" not in browser.get("/account").headers
