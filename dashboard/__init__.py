@@ -76,8 +76,8 @@ def create_app() -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.secure_cookies,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
-        # A session ends so long after its sign-in, however busy it is; and a picture that comes late must not bring back
-        # the cookie from before a verdict, which has no way to take that verdict back.
+        # A session ends so long after its sign-in, however busy it is; and a picture that comes late must not bring
+        # back the cookie from before a verdict, which has no way to take that verdict back.
         SESSION_REFRESH_EACH_REQUEST=False,
         MAX_CONTENT_LENGTH=int(settings.max_upload_gb * 1e9),
         MAX_FORM_PARTS=50_000,  # a folder that is dropped on the page is one part a file
