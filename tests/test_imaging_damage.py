@@ -131,6 +131,20 @@ def test_a_header_that_is_merely_odd_costs_no_picture() -> None:
     data[data.index(b"JFIF\0") + 5] = 9  # a major revision that nobody has written yet
     assert len(list(prepare(bytes(data)))) == 1
     assert jpegs.decode(bytes(data), "L", (512, 512)) is None
+    with pytest.raises(Rejected):
+        list(prepare(_with_hole(bytes(data), 0, len(data))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_junk_between_the_segments_of_a_header_costs_no_picture(kind: str) -> None:
+    data = _jpeg(**KINDS[kind])  # type: ignore[arg-type]
+    at = data.index(b"\xff\xdb")
+    odd = data[:at] + b"8BIM\0\4junk" + data[at:]
+    (one,), (same,) = prepare(odd), prepare(data)
+    assert one.derivative == same.derivative
+    with pytest.raises(Rejected) as refused:
+        list(prepare(_with_hole(odd, 0, len(odd))))
+    assert refused.value.reason == Reason.DAMAGED
 
 
 @pytest.mark.parametrize("name", ["JPEG-LL.dcm", "bad_sequence.dcm", "Fake_MONOHR1.dcm"])

@@ -16,6 +16,8 @@ MAX_SCANS = 100
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0-15 and JPEG-LS's SOF55
 DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3  # baseline, extended, progressive; Huffman-coded all
 _PROGRESSIVE = 0xC2
+_SCAN = 0xDA
+_DECODED = frozenset({0xC4, 0xCC, 0xDB, 0xDD}) | _FRAME_HEADERS  # tables, restarts and the frame
 _JP2 = b"\0\0\0\x0cjP  "
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -91,6 +93,27 @@ def is_grey_jpeg(stream: bytes) -> bool:
     except (struct.error, IndexError):
         return False
     return header is not None and header[0] in DCT and header[3:] == (1, 8)
+
+
+def plain_jpeg(stream: bytes) -> bytes:
+    """The same compressed pixels under a header of nothing but what they are decoded by: no junk between segments, none
+    of applications. As it is where its segments cannot be followed to the first scan."""
+    parts, at = [stream[:2]], 2
+    try:
+        while True:
+            at = stream.index(b"\xff", at)
+            marker = stream[at + 1]
+            if marker in (0x00, 0xFF) or marker in _ALONE:
+                at += 1
+                continue
+            if marker == _SCAN:
+                return b"".join(parts) + stream[at:]
+            (length,) = struct.unpack_from(">H", stream, at + 2)
+            if marker in _DECODED:
+                parts.append(stream[at : at + 2 + length])
+            at += 2 + length
+    except (ValueError, struct.error, IndexError):
+        return stream
 
 
 def _is_j2k(stream: bytes) -> bool:

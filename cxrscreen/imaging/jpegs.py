@@ -9,6 +9,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from cxrscreen.imaging import codestream
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 
 # Of headers only; the picture that follows them may be whole (libjpeg's jerror.h).
@@ -39,6 +40,12 @@ def _strictly(data: bytes, colours: str, *, height: int, width: int) -> NDArray[
     try:
         found = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)
     except ValueError as error:
+        # The first complaint is told and no other: one of the header may hide one of the pixels, or be the only one.
+        plain = codestream.plain_jpeg(data)
+        if plain != data:
+            codestream.check_jpeg(plain)
+            check(plain, colours)
+            return None
         if str(error).startswith(_HARMLESS):
             return None
         if _RARE in str(error):
