@@ -14,7 +14,7 @@ from dashboard_fixtures import Site
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from stack_fixtures import register
-from test_worker_ingest import job_over, screen_all
+from steps import job_over, screen_all
 from viewer_fixtures import with_tags
 
 from cxrscreen import db, drift, entries, jobs, nights, readings, studies, users

@@ -11,9 +11,9 @@ import pytest
 from dashboard_fixtures import PASSWORD, Browser
 from sqlalchemy import select, update
 from stack_fixtures import register
+from steps import entries_of, png, screen_all
 from test_cxrscreen_deletion import archive, study_of, upload
 from test_cxrscreen_orphans import let_time_pass
-from test_worker_ingest import entries_of, png, screen_all
 
 from cxrscreen import blobs, clearing, db, deletion, entries, inventory, jobs, orphans, quarantine, sources, users
 from cxrscreen.inventory import Trouble

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from dashboard_fixtures import Site, done_job, scored
 from sqlalchemy import func, select, update
 from stack_fixtures import register
+from steps import entries_of, png, screen_all
 from test_cxrscreen_orphans import let_time_pass
-from test_worker_ingest import entries_of, png, screen_all
 
 from cxrscreen import blobs, db, deletion, entries, jobs, orphans, retention, studies, users
 from cxrscreen.cli import cli

@@ -14,7 +14,7 @@ import seed
 from click.testing import CliRunner
 from sqlalchemy import select, update
 from stack_fixtures import register
-from test_worker_ingest import entries_of, job_over, png
+from steps import entries_of, job_over, png
 
 from cxrscreen import belonging, blobs, db, orphans
 from cxrscreen.cli import cli

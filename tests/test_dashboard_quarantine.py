@@ -11,7 +11,7 @@ import seed
 from dashboard_fixtures import Site, done_job
 from sqlalchemy import select, update
 from stack_fixtures import register
-from test_worker_ingest import entries_of, job_over, png, screen_all
+from steps import entries_of, job_over, png, screen_all
 
 from cxrscreen import blobs, db, entries, jobs, quarantine
 from cxrscreen.imaging.reasons import Reason, sentence

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 from stack_fixtures import register
-from test_worker_ingest import job_over, screen_all
+from steps import job_over, screen_all
 
 from cxrscreen import db
 from cxrscreen.settings import Settings

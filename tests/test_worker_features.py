@@ -10,7 +10,7 @@ import pytest
 import torch
 from sqlalchemy import delete, func, select, update
 from stack_fixtures import register
-from test_worker_ingest import job_over, png, screen_all
+from steps import job_over, png, screen_all
 
 from cxrscreen import blobs, db, features, jobs, registry
 from cxrscreen.batches import Picture

@@ -13,49 +13,23 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image as Picture
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 from stack_fixtures import register
+from steps import entries_of, job_over, png, screen_all
 
 from cxrscreen import blobs, db, jobs
 from cxrscreen.imaging import Prepared, phantom_files, phantoms
 from cxrscreen.imaging.reasons import Reason, sentence
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Batch, Entry, EntryStatus, Image, Job, JobKind, JobState, Rejection, Upload
-from worker import accepted, ingest, intake, screen, trial
+from worker import accepted, ingest, intake, trial
 from worker.leaves import Leaf, Place
 
 
 @pytest.fixture
 def model(database: Settings, screener_once: None, phantom_bundle: Path) -> int:
     return register(phantom_bundle).id
-
-
-def png(seed: int, kind: str = "normal") -> bytes:
-    file = io.BytesIO()
-    Picture.fromarray(phantoms.phantom(kind, seed=seed, side=160)).save(file, "PNG")
-    return file.getvalue()
-
-
-def job_over(path: Path, model_id: int, **more: object) -> int:
-    with db.write() as session:
-        sources = [{"path": str(path), "label": path.name}]
-        return jobs.create(session, JobKind.FOLDER, "a test", model_id, sources=sources).id
-
-
-def entries_of(job_id: int) -> dict[str, EntryStatus]:
-    with db.read() as session:
-        rows = session.scalars(select(Entry).where(Entry.job_id == job_id).order_by(Entry.id))
-        return {row.name: row.status for row in rows}
-
-
-def screen_all() -> None:
-    while True:
-        with db.read() as session:
-            if not session.scalar(select(func.count()).where(Batch.state != "done")):
-                return
-        screen.run()
 
 
 def test_a_folder_of_everything_is_accounted_for(model: int, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from s3_fixtures import BUSY, DENIED, Bucket, passes
 from sqlalchemy import select
 from stack_fixtures import register
-from test_worker_ingest import png, screen_all
+from steps import png, screen_all
 
 from cxrscreen import blobs, db, jobs, schema, sources
 from cxrscreen.settings import Settings
