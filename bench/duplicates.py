@@ -135,7 +135,9 @@ def speed(prints: Prints, number: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.duplicates", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("index", type=Path, nargs="+")
     parser.add_argument("--pictures", type=int, default=250, help="that altered copies are made of (250)")
     parser.add_argument("--hashes", type=int, default=100_000, help="of the timed search (100,000)")

@@ -46,7 +46,7 @@ SETTINGS = {"BATCH_SIZE": "8", "WAITING_BATCHES": "1000000"}
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    words = argparse.ArgumentParser(prog="python -m bench.kills", description=(__doc__ or "").partition("\n")[0])
     words.add_argument("--quick", action="store_true", help="ten kills of each kind")
     words.add_argument("--kills", type=int, default=50)
     words.add_argument("--seed", type=int, default=1)

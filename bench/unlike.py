@@ -6,9 +6,9 @@ $CXRSCREEN_TEST_DATA by default.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from models.loading import pictures
 
 Pixels = npt.NDArray[np.uint8]
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "bundles" / "cxr-open-4"
+DATA = "../shared/data"
 
 
 def greys(pixels: npt.NDArray[np.generic]) -> Pixels:
@@ -128,9 +129,16 @@ def main(folder: Path, data: Path) -> None:
     Console().print(table)
 
 
-if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(
-        Path(given[0]) if given else SHIPPED,
-        Path(given[1] if len(given) > 1 else os.environ.get("CXRSCREEN_TEST_DATA", "../shared/data")),
+def arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="python -m bench.unlike")
+    options.add_argument(
+        "bundle", type=Path, nargs="?", default=SHIPPED, help="its folder; default: the model in the box"
     )
+    options.add_argument("data", type=Path, nargs="?", default=Path(os.environ.get("CXRSCREEN_TEST_DATA", DATA)),
+                         help="the folder of real files; default: $CXRSCREEN_TEST_DATA")  # fmt: skip
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    given = arguments()
+    main(given.bundle, given.data)
