@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit
 from cxrscreen.errors import Conflict, NotFound, UsageError
-from cxrscreen.tables import Role, SignInLink, User, now
+from cxrscreen.tables import AuditEvent, Role, SignInLink, User, now
 from cxrscreen.tables.people import new_mark
 
 PASSWORD_LENGTH = 10  # NIST SP 800-63B asks for length, not for rules of composition
@@ -68,6 +68,13 @@ def need_free(session: Session, name: str) -> str:
 
 def every(session: Session) -> list[User]:
     return list(session.scalars(select(User).order_by(User.name)))
+
+
+def last_sign_ins(session: Session) -> dict[int, datetime]:
+    """When each person signed in last, by the person's number; who never did is not in it."""
+    query = select(AuditEvent.user_id, func.max(AuditEvent.at)).where(AuditEvent.action == "auth.sign-in")
+    rows = session.execute(query.where(AuditEvent.user_id.is_not(None)).group_by(AuditEvent.user_id))
+    return {user_id: at for user_id, at in rows if user_id is not None}
 
 
 def by_id(session: Session, user_id: int) -> User:

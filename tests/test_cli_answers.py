@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import os
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -18,7 +21,7 @@ from test_docs import commands
 from cxrscreen import db, users
 from cxrscreen.cli import cli
 from cxrscreen.settings import Settings, get_settings
-from cxrscreen.tables import Entry, EntryStatus, Role
+from cxrscreen.tables import AuditEvent, Entry, EntryStatus, Role
 
 EVERY = commands(cli)
 SHORT = 62  # letters that stand beside a name where a terminal is 80 wide
@@ -132,3 +135,39 @@ def test_no_cell_of_a_table_is_a_formula(
     assert cli_here("job", str(job.id), "--out", str(target)).returncode == 0
     with target.open(newline="") as file:
         assert [row["file"] for row in csv.DictReader(file)] == [*(f"'{name}" for name in names[:3]), "plain.png"]
+
+
+def test_people_are_listed_with_what_a_keeper_asks_for(
+    sqlite_database: Settings, cli_here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Nobody yet" in cli_here("users", "list").stdout
+    monkeypatch.setattr("sys.stdin", io.StringIO("a long enough one\n"))
+    assert cli_here("users", "add", "ann [b]", "--role", "admin").returncode == 0
+    refused(cli_here("users", "add", "bob"), "standard input", 2)
+    with db.write() as session:
+        ann = users.get(session, "ann [b]")
+        assert users.verify(session, ann.name, "a long enough one")
+        for days in (9, 2):
+            event = AuditEvent(actor=ann.name, user_id=ann.id, action="auth.sign-in", subject="address 127.0.0.1")
+            event.at = datetime(2026, 11, 30 - days, 7, 30, tzinfo=UTC)
+            session.add(event)
+        users.set_active(session, users.add(session, "bob", Role.READER), False, ann)
+    first, second = json.loads(cli_here("users", "list", "--json").stdout)
+    assert (first["name"], first["role"], first["active"]) == ("ann [b]", "admin", True)
+    assert first["last_sign_in"] == "2026-11-28T07:30:00+00:00" and first["password"] is True
+    assert (second["name"], second["active"], second["last_sign_in"]) == ("bob", False, None)
+    told = cli_here("users", "list").stdout.splitlines()
+    assert "2026-11-28 07:30:00" in told[1] and "ann [b]" in told[1]
+    assert "never" in told[2] and "kept out, no password yet" in told[2]
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_a_table_that_goes_to_a_file_is_whole(
+    sqlite_database: Settings, cli_here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    title = "a very long title of an archive that somebody uploaded, " * 3
+    with db.write() as session:
+        done_job(session, seed.model(session), title)
+    lines = cli_here("jobs").stdout.splitlines()
+    assert len(lines) == 2 and title.strip() in lines[1]

@@ -28,7 +28,7 @@ PLACES = {
     "study": Place("cxrscreen.cli.study", "study_group", "Experiments of many trainings, each one table."),
     "train": Place("cxrscreen.cli.learn", "train", "Train a model (DeTraC) on INDEX and write its bundle."),
     "up": Place("cxrscreen.cli.serve", "up", "Run the dashboard and its workers on this machine."),
-    "users": Place("cxrscreen.cli.manage", "users_group", "Add people, change roles and passwords."),
+    "users": Place("cxrscreen.cli.manage", "users_group", "List and add people, change roles and passwords."),
 }
 
 

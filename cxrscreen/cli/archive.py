@@ -18,7 +18,7 @@ from rich.table import Table
 from cxrscreen.cli.common import check_device, choose_model, left_of, open_database, print_account, wait_for
 from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
-from cxrscreen.cli.terminal import NOTICE, err, out
+from cxrscreen.cli.terminal import NOTICE, err, out, show
 from cxrscreen.errors import NotFound, UsageError
 from cxrscreen.formulas import harmless
 
@@ -112,7 +112,7 @@ def jobs_table(as_json: bool) -> None:
     for state in states:
         told = {**state, "outlook": left_of(state)}
         table.add_row(*(str(told[str(column.header)]) for column in table.columns))
-    out.print(table, markup=False)
+    show(table)
 
 
 @click.command()

@@ -16,7 +16,7 @@ from cxrscreen.cli.common import open_database, print_account, wait_for
 from cxrscreen.cli.later import later
 from cxrscreen.cli.learn import run_training
 from cxrscreen.cli.serve import first_start
-from cxrscreen.cli.terminal import NOTICE, err, out
+from cxrscreen.cli.terminal import NOTICE, err, out, show
 from cxrscreen.errors import StackError
 
 if TYPE_CHECKING:
@@ -169,4 +169,4 @@ def _show_flagged(version_id: int, job_id: int) -> None:
         table.add_row(f"{line.result.score:.3f}", line.result.label, line.result.subclass, line.study.label)
     if total > len(lines):
         table.add_row("", "", "", f"and {total - len(lines)} more")
-    out.print(table)
+    show(table)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cxrscreen.cli.learn import DEVICES, SEED, _teller, progress_columns
 from cxrscreen.cli.targets import TargetFile, TargetFolder
-from cxrscreen.cli.terminal import NOTICE, err, out
+from cxrscreen.cli.terminal import NOTICE, err, out, show
 from cxrscreen.errors import UsageError
 
 RESAMPLES = "Times that the patients are drawn anew for an interval (bootstrap)."
@@ -156,7 +156,7 @@ def _show_figures(report: dict[str, Any]) -> None:
     for name, audit in report["audits"].items():
         _add(table, f"audit {name}: auroc", audit["covid"]["auroc"])
     out.print(f"{report['n']} images")
-    out.print(table)
+    show(table)
 
 
 def _add(table: Table, title: str, figure: dict[str, Any]) -> None:

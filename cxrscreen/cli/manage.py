@@ -12,7 +12,7 @@ from rich.table import Table
 from cxrscreen.cli.common import check_bundle, open_database
 from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
-from cxrscreen.cli.terminal import out
+from cxrscreen.cli.terminal import new_password, out, show
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def list_models(as_json: bool) -> None:
             str(row["subclasses"]),
             "PHANTOM: for demonstration only" if row["phantom"] else "",
         )
-    out.print(table)
+    show(table)
 
 
 @models_group.command()
@@ -134,7 +134,41 @@ def compare_models(first: str, second: str) -> None:
 
 @click.group("users")
 def users_group() -> None:
-    """Add people, change roles and passwords."""
+    """List and add people, change roles and passwords."""
+
+
+@users_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_users(as_json: bool) -> None:
+    """List the people, their roles, and their last sign-ins (UTC)."""
+    open_database()
+    with db.read() as session:
+        entered = users.last_sign_ins(session)
+        rows = [
+            {
+                "id": user.id,
+                "name": user.name,
+                "role": user.role.value,
+                "active": user.active,
+                "password": user.password_hash is not None,
+                "created": user.created_at.isoformat(timespec="seconds"),
+                "last_sign_in": entered[user.id].isoformat(timespec="seconds") if user.id in entered else None,
+            }
+            for user in users.every(session)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        out.print("Nobody yet. `cxrscreen users add NAME` adds a person.")
+        return
+    table = Table(*("id", "name", "role", "last sign-in", ""), box=None, pad_edge=False)
+    for row in rows:
+        noted = [] if row["active"] else ["kept out"]
+        noted += [] if row["password"] else ["no password yet"]
+        last = str(row["last_sign_in"] or "never").replace("T", " ").removesuffix("+00:00")
+        table.add_row(str(row["id"]), str(row["name"]), str(row["role"]), last, ", ".join(noted))
+    show(table)
 
 
 @users_group.command()
@@ -142,11 +176,14 @@ def users_group() -> None:
 @click.option("--role", type=ROLES, default="reader", show_default=True, help="As of `users role`.")
 @click.option("--link", is_flag=True, help="Print a one-time sign-in link instead of asking for a password.")
 def add(name: str, role: str, link: bool) -> None:
-    """Add a person; asks for the password."""
+    """Add a person; asks for the password.
+
+    Without a terminal the password is the first line of the standard input.
+    """
     open_database()
     with db.read() as session:
         users.need_free(session, name)
-    password = None if link else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = None if link else new_password()
     with db.write() as session:
         user = users.add(session, name, tables.Role(role), password)
         token = users.make_link(session, user) if link else None
@@ -173,11 +210,14 @@ def set_role(name: str, role: str) -> None:
 @users_group.command("password")
 @click.argument("name")
 def set_password(name: str) -> None:
-    """Change a person's password; asks for it."""
+    """Change a person's password; asks for it.
+
+    Without a terminal it is the first line of the standard input.
+    """
     open_database()
     with db.read() as session:
         users.get(session, name)
-    password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = new_password()
     with db.write() as session:
         user = users.get(session, name)
         users.set_password(user, password)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cxrscreen.cli.common import open_database
 from cxrscreen.cli.later import later
-from cxrscreen.cli.terminal import out
+from cxrscreen.cli.terminal import out, show
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def list_schedules(as_json: bool) -> None:
         table = Table(*("night", "schedule", "state", "job", "reason"), box=None, pad_edge=False)
         for night, name, _ in past:
             table.add_row(night.window, name, night.state.value, str(night.job_id or ""), night.reason)
-        out.print(table, markup=False)
+        show(table)
 
 
 @schedules_group.command("add")

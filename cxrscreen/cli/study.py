@@ -31,6 +31,16 @@ def _k(value: str) -> str | int:
     return int(value)
 
 
+def _one_k(context: click.Context, option: click.Parameter, value: str) -> str | int:
+    found = _list(_k)(context, option, value)
+    if len(found) != 1:
+        raise click.BadParameter(f"{value!r} is no single k: a number, or auto.")
+    return found[0]  # type: ignore[no-any-return]
+
+
+_ONE_K = click.option("--k", default="auto", show_default=True, callback=_one_k, help="Subclasses of each class.")
+
+
 def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The arguments of every study, with the defaults that differ."""
 
@@ -124,13 +134,7 @@ def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any
 
 @study_group.command()
 @_shared(None, None, "0,1,2")
-@click.option(
-    "--k",
-    default="auto",
-    show_default=True,
-    callback=lambda c, o, v: _list(_k)(c, o, v)[0],
-    help="Subclasses of each class.",
-)
+@_ONE_K
 @click.option(
     "--shares", default="10,25,50,100", show_default=True, callback=_list(int), help="Per cent of the patients."
 )
@@ -153,13 +157,7 @@ def curve(index: Path, target: Path, k: str | int, shares: tuple[int, ...], **op
 
 @study_group.command()
 @_shared(None, None, "0,1,2")
-@click.option(
-    "--k",
-    default="auto",
-    show_default=True,
-    callback=lambda c, o, v: _list(_k)(c, o, v)[0],
-    help="Subclasses of each class.",
-)
+@_ONE_K
 @click.option(
     "--ratios", default="1,5,20", show_default=True, callback=_list(int), help="Others for each COVID picture."
 )
