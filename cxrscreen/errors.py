@@ -6,7 +6,7 @@ CxrscreenError                 exit status 1 on the command line, a page with it
 │   └── NoModel                nothing to screen with: status 2, HTTP 409
 ├── NotFound                   no such job, study, user, version: status 2, HTTP 404
 ├── Conflict                   somebody else was first; nothing was overwritten: HTTP 409
-├── BundleDamaged              a model's files are not what they claim to be
+├── BundleDamaged              a model's files are not what they claim to be: status 2, HTTP 409
 └── StackError                 the embedded stack cannot start or does not answer
 
 A file that cannot be screened is no error of the system: see cxrscreen.imaging.reasons.

@@ -93,6 +93,8 @@ def test_decomposed_against_whole(index, tmp_path, name, options, groups):
         (("baselines", "--only", "vgg"), "There is no baseline 'vgg'"),
         (("curve", "--shares", "0"), "between 1 and 100 per cent"),
         (("imbalance", "--k", "1"), "other than 1"),
+        (("curve", "--k", "2,3"), "no single k"),
+        (("imbalance", "--k", ""), "no single k"),
     ],
 )
 def test_bad_input_is_one_line(index, tmp_path, refused, words, told):
