@@ -32,6 +32,7 @@ SETTINGS = {
     "BATCH_SIZE": "16",
     "INGEST_PROCESSES": "2",
     "TORCH_THREADS": "1",
+    "DECODERS": "threads",
     # One engine everywhere, so that every image has one right score.
     "ENGINE": "torch",
     # The store holds the originals too: its failure must not end as a missing file.

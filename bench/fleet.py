@@ -104,17 +104,18 @@ class Sleepers:
 def main() -> None:
     """One program: threads that claim, sleep and write as screening workers do (worker.screen.Turn)."""
     answers, share, held, room = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
-    from worker import screen
+    from worker import look, screen
 
     # What was seen is kept too, as at a first look with a network: in a space of this run's own.
     held_rows = pickle.loads(answers.read_bytes())
     kept = [Answer(0, result, seen=Seen(room.name, numbers)) for result, numbers in held_rows]
 
-    def sleep(work: Work, _decoders: object) -> list[Answer]:
+    def sleep(work: Work) -> list[Answer]:
         time.sleep(held * len(work.images))
         return [replace(kept[place % len(kept)], image_id=image.id) for place, image in enumerate(work.images)]
 
-    screen._answer = sleep  # type: ignore[assignment]
+    look.begin = lambda work, _beside=None: work  # type: ignore[assignment]
+    look.answer = sleep  # type: ignore[assignment]
 
     def machine() -> None:
         with screen.Turn() as turn:

@@ -56,8 +56,10 @@ class Answer:
     seen: Seen | None = None
 
 
-def claim(session: Session, worker: str) -> Work | None:
+def claim(session: Session, worker: str, *, untried: bool = False) -> Work | None:
     """Lease a batch of the job whose turn it is: one that its worker let lapse, or else one that was never begun.
+
+    With `untried` none where that is one which a worker died with: whoever has another batch in hand must not take it.
 
     A lapsed lease is a death. The batch is split in two, and a single image is set aside after its third, so that one
     deadly image costs at most log2(batch) + 5 deaths and condemns none of its neighbours.
@@ -70,9 +72,12 @@ def claim(session: Session, worker: str) -> Work | None:
         )
         if found is None:
             return None
+        free = [Batch.id == found, or_(Batch.state == BatchState.WAITING, _lapsed(moment))]
+        if untried:
+            free.append(Batch.attempts == 0)
         claimed = session.execute(
             update(Batch)
-            .where(Batch.id == found, or_(Batch.state == BatchState.WAITING, _lapsed(moment)))
+            .where(*free)
             .values(
                 state=BatchState.LEASED,
                 worker=worker,
@@ -83,6 +88,8 @@ def claim(session: Session, worker: str) -> Work | None:
             .returning(Batch.attempts, Batch.job_id)
         ).first()
         if claimed is None:
+            if untried:
+                return None
             continue  # another worker was first
         work = _open(session, found, claimed.job_id, deaths=claimed.attempts - 1)
         if work is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import BindParameter, ColumnElement, or_
 from sqlalchemy.orm import Session
 
 from cxrscreen.tables import Job
@@ -13,7 +13,7 @@ from cxrscreen.tables import Job
 CREDIT = timedelta(seconds=30)
 
 
-def free(moment: datetime) -> ColumnElement[bool]:
+def free(moment: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """The condition that a job's batches may be claimed at this moment."""
     return or_(Job.held_until.is_(None), Job.held_until <= moment)
 

@@ -6,9 +6,10 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import Select, and_, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, blind, db, registry
@@ -89,6 +90,24 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
     wanted = sorted(set(study_ids))
     # Two batches may hold images of one study: the second waits here and then sees what the first wrote.
     session.execute(select(Study.id).where(Study.id.in_(wanted)).order_by(Study.id).with_for_update())
+    rows = [dict(row) for row in session.execute(_best(), {"studies": wanted, "version": model_version_id}).mappings()]
+    moment = now()
+    threshold = registry.threshold(session, model_version_id) if rows else 0.0
+    for row in rows:
+        del row["place"]
+        key, score = row.pop("key"), row["score"]
+        row["draw"] = blind.draw(key, score, threshold)
+        row["queue"] = blind.queue(key, score, threshold, row["draw"], read=row["verdict"] is not None)
+        row["updated_at"] = moment
+    if rows:
+        insert = db.insert_for(session, StudyResult.__table__)
+        fresh = {name: insert.excluded[name] for name in rows[0] if name not in ("study_id", "model_version_id")}
+        session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
+
+
+@lru_cache(maxsize=1)
+def _best() -> Select[Any]:
+    """The best result of each of some studies, put together once: that takes longer than the answer."""
     place = func.row_number().over(partition_by=Image.study_id, order_by=(Result.score.desc(), Image.id))
     scored = (
         select(
@@ -110,22 +129,12 @@ def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -
         .join(Image, Image.id == Result.image_id)
         .join(Study, Study.id == Image.study_id)
         .outerjoin(Review, and_(Review.study_id == Study.id, Review.superseded_at.is_(None)))
-        .where(Image.study_id.in_(wanted), Result.model_version_id == model_version_id)
+        .where(
+            Image.study_id.in_(bindparam("studies", expanding=True)), Result.model_version_id == bindparam("version")
+        )
         .subquery()
     )
-    rows = [dict(row) for row in session.execute(select(scored).where(scored.c.place == 1)).mappings()]
-    moment = now()
-    threshold = registry.threshold(session, model_version_id) if rows else 0.0
-    for row in rows:
-        del row["place"]
-        key, score = row.pop("key"), row["score"]
-        row["draw"] = blind.draw(key, score, threshold)
-        row["queue"] = blind.queue(key, score, threshold, row["draw"], read=row["verdict"] is not None)
-        row["updated_at"] = moment
-    if rows:
-        insert = db.insert_for(session, StudyResult.__table__)
-        fresh = {name: insert.excluded[name] for name in rows[0] if name not in ("study_id", "model_version_id")}
-        session.execute(insert.on_conflict_do_update(index_elements=["study_id", "model_version_id"], set_=fresh), rows)
+    return select(scored).where(scored.c.place == 1)
 
 
 def copy(session: Session, study: Study) -> None:

@@ -9,13 +9,14 @@ sources were last claimed, so a claim locks no row but its own.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import pace
-from cxrscreen.tables import Batch, BatchState, Job, JobState
+from cxrscreen.tables import Batch, BatchState, Job, JobState, UtcDateTime
 
 # Jobs that ended so lately count for their person's turn: a heap of tiny jobs is not always new.
 RECENT = timedelta(minutes=10)
@@ -25,6 +26,13 @@ LISTED = 20  # jobs with work that one look names
 
 def screening(session: Session, moment: datetime) -> list[int]:
     """Running jobs with a batch that may be claimed, the one whose turn it is first."""
+    return list(session.scalars(_screening(), {"moment": moment, "recent": moment - RECENT}))
+
+
+@lru_cache(maxsize=1)
+def _screening() -> Select[int]:
+    """Put together once: that takes longer than the answer, and every claim asks."""
+    moment = bindparam("moment", type_=UtcDateTime())
     last = select(func.max(Batch.claimed_at)).where(Batch.job_id == Job.id).correlate(Job).scalar_subquery()
     # One step in an index for each job; of an EXISTS PostgreSQL may make a table of all batches that wait.
     has_work = or_(
@@ -32,12 +40,13 @@ def screening(session: Session, moment: datetime) -> list[int]:
         _one(and_(Batch.state == BatchState.LEASED, Batch.lease_until < moment)),
     )
     wanted = and_(Job.state == JobState.RUNNING, pace.free(moment), has_work)
-    return _in_turn(session, moment, last, wanted)
+    return _in_turn(last, wanted, LISTED)
 
 
 def reading(session: Session, moment: datetime, limit: int = LISTED) -> list[int]:
     """Jobs whose sources nobody reads just now, the one whose turn it is first."""
-    return _in_turn(session, moment, Job.claimed_at, unread(moment), limit)
+    query = _in_turn(Job.claimed_at, unread(moment), limit)
+    return list(session.scalars(query, {"recent": moment - RECENT}))
 
 
 def unread(moment: datetime) -> ColumnElement[bool]:
@@ -54,26 +63,21 @@ def _one(which: ColumnElement[bool]) -> ColumnElement[bool]:
     return found.correlate(Job).scalar_subquery().is_not(None)
 
 
-def _in_turn(
-    session: Session,
-    moment: datetime,
-    last: Any,
-    wanted: ColumnElement[bool],
-    limit: int = LISTED,
-) -> list[int]:
+def _in_turn(last: Any, wanted: ColumnElement[bool], limit: int) -> Select[int]:
+    """The jobs that are `wanted`, in turn; its parameter `recent` is the moment from which on ended jobs count."""
+    recent = bindparam("recent", type_=UtcDateTime())
     person = func.coalesce(Job.user_id, NOBODY)
-    counted = or_(Job.state.in_((JobState.WAITING, JobState.RUNNING)), Job.finished_at > moment - RECENT)
+    counted = or_(Job.state.in_((JobState.WAITING, JobState.RUNNING)), Job.finished_at > recent)
     served = (
         select(Job.priority.label("priority"), person.label("person"), func.max(last).label("at"))
         .where(counted)
         .group_by(Job.priority, person)
         .subquery()
     )
-    query = (
+    return (
         select(Job.id)
         .join(served, and_(served.c.priority == Job.priority, served.c.person == person))
         .where(wanted)
         .order_by(Job.priority.desc(), served.c.at.asc().nulls_first(), last.asc().nulls_first(), Job.id)
         .limit(limit)
     )
-    return list(session.scalars(query))

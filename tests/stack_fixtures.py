@@ -49,16 +49,16 @@ def screener_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     That costs seconds, and a program of its own does it in every test of a stack.
     """
-    from worker import screen
+    from worker import look
 
-    load = screen._screener
+    load = look._screener
 
     def loaded(sha256: str, folder: Path, device: str) -> Screener:
         if (sha256, device) not in LOADED:
             LOADED[sha256, device] = load(sha256, folder, device)
         return LOADED[sha256, device]
 
-    monkeypatch.setattr(screen, "_screener", loaded)
+    monkeypatch.setattr(look, "_screener", loaded)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from cxrscreen import blobs, db, registry
 from cxrscreen.imaging import decode
 from cxrscreen.tables import Image, JobState, Result
 from models import bundle
-from worker import heat, screen
+from worker import heat, look
 
 __all__ = ["archive"]
 
@@ -40,7 +40,7 @@ def test_a_map_is_made_when_it_is_asked_for(archive: int, phantom_bundle: Path, 
     after = maps(other)
     made = after.pop(asked)
     assert made and len(made) == 2 + made[0] * made[1] and set(after.values()) == {None}
-    whole = screen.network(other).predict([decode(blobs.store().get("derivatives", derivative))])
+    whole = look.network(other).predict([decode(blobs.store().get("derivatives", derivative))])
     assert [made] == whole.heat, "the map of a full pass"
     heat.run(asked)
     heat.run(10**9)
@@ -69,6 +69,6 @@ def test_what_stands_in_the_way_ends_no_worker(archive: int, monkeypatch: pytest
     def away(_version: int) -> bundle.Screener:
         raise OSError("the store is away")
 
-    monkeypatch.setattr(screen, "network", away)
+    monkeypatch.setattr(look, "network", away)
     heat.run(number)
     assert maps(archive)[number] is None

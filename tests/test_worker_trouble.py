@@ -31,12 +31,12 @@ from cxrscreen.tables import (
     now,
 )
 from models import bundle
-from worker import ingest, intake, runtime, screen, stop, sweep, trial
+from worker import ingest, intake, look, runtime, screen, stop, sweep, trial
 from worker.leaves import Leaf
 
 ANSWERED = "answered"
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-REAL_SCREENER = screen._screener  # the fixtures put one in its place that is loaded once a session
+REAL_SCREENER = look._screener  # the fixtures put one in its place that is loaded once a session
 
 
 class Killed(BaseException):
@@ -300,7 +300,7 @@ def test_an_answer_that_the_database_refuses_ends_in_quarantine(
     ingest.run(job_id)
     with db.read() as session:
         bad = session.scalars(select(Image.id).order_by(Image.id)).all()[3]
-    predict = screen._predict
+    predict = look._predict
 
     def spoil(*told: object) -> list[batches.Answer]:
         answers = predict(*told)  # type: ignore[arg-type]
@@ -309,7 +309,7 @@ def test_an_answer_that_the_database_refuses_ends_in_quarantine(
                 answer.result["label"] = None
         return answers
 
-    monkeypatch.setattr(screen, "_predict", spoil)
+    monkeypatch.setattr(look, "_predict", spoil)
     screen_all()
     assert ends(job_id) == {ANSWERED: 7, Reason.QUARANTINED: 1}
 
@@ -323,7 +323,7 @@ def test_a_worker_that_cannot_load_the_network_condemns_no_image(
     REAL_SCREENER.cache_clear()
     with monkeypatch.context() as lost:
         lost.setattr(bundle, "load", lambda folder, device: load(folder, device="cuda:99"))
-        lost.setattr(screen, "_screener", REAL_SCREENER)
+        lost.setattr(look, "_screener", REAL_SCREENER)
         for _ in range(10):
             screen.run()
         assert "cuda:99" in (runtime.SCREENING.last_error or "")
@@ -344,7 +344,7 @@ def test_a_network_that_answers_for_nothing_any_more_ends_the_process_and_condem
 
     with monkeypatch.context() as card:
         card.setattr(bundle.Screener, "predict_inputs", poisoned)
-        card.setattr(screen.os, "kill", lambda _pid, number: signals.append(number))
+        card.setattr(look.os, "kill", lambda _pid, number: signals.append(number))
         screen.Turn().one()
     assert signals == [signal.SIGTERM]
     assert ends(job_id) == {ANSWERED: 0, "waiting": 8}

@@ -10,7 +10,7 @@ import torch
 from cxrscreen import db, studies
 from cxrscreen.batches import Picture
 from cxrscreen.tables import Image, Result
-from worker import pixels, screen
+from worker import look, pixels
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def run(result_id: int) -> None:
         image = session.get_one(Image, result.image_id)
         picture = Picture(*(getattr(image, name) for name in Picture._fields))
     try:
-        screener = screen.network(result.model_version_id)
+        screener = look.network(result.model_version_id)
         held = pixels.network_input(picture, screener.size, screener.crop)
         if isinstance(held, pixels.Missing):
             log.warning("No heat map of image %s: %s", image.id, held.detail)

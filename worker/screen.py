@@ -1,4 +1,4 @@
-"""Screening: claim a batch, decode its derivatives while the network runs, write the answers in one transaction."""
+"""Screening: claim a batch, decode its derivatives while the network runs, write its answers in one transaction."""
 
 from __future__ import annotations
 
@@ -7,27 +7,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from cxrscreen import batches, blobs, db, features, jobs, registry
-from cxrscreen.batches import Answer, Picture, Work
+from cxrscreen import batches, db, jobs
+from cxrscreen.batches import Answer, Work
 from cxrscreen.errors import BundleDamaged
 from cxrscreen.imaging import Reason
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import ModelVersion
-from models import bundle
-from worker import pixels
-from worker.answers import answers as to_answers
-from worker.pixels import Pixels
+from worker import decoders, look
 from worker.runtime import SCREENING, lease, name, patiently, stopping
 
 log = logging.getLogger(__name__)
@@ -37,12 +30,18 @@ STORE_PAUSE_SECONDS = 5.0
 TURN_SECONDS = 5.0
 
 
-class NotFit(Exception):
-    """The network cannot be loaded here: a wrong setting, a lost graphics card, a full memory. No image is to blame."""
+@dataclass
+class Hand:
+    """A batch in hand: its lease, and its pictures once they are being read."""
+
+    work: Work
+    lost: threading.Event
+    holding: ExitStack
+    begun: look.Begun | None = None
 
 
 class Turn:
-    """Batch after batch, each written while the next one is computed.
+    """Batch after batch; while one is computed, the one before is written, and the next one claimed and read.
 
     A batch that a worker died with before is screened with nothing else in hand, so that a deadly image costs no
     neighbour more than one death.
@@ -51,41 +50,80 @@ class Turn:
     def __init__(self) -> None:
         self.me = name()
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self.decoders = ThreadPoolExecutor(get_settings().decode_threads, thread_name_prefix="decode")
+        self.claimer = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self.written: Future[None] | None = None
+        self.next: Future[Hand | None] | None = None
 
     def __enter__(self) -> Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._settle()
-        self.writer.shutdown()
-        self.decoders.shutdown()
+        try:
+            if (hand := self._claimed()) is not None:
+                with hand.holding:
+                    if hand.begun:
+                        hand.begun.reading.drop()
+                    self._let_go(hand.work.batch_id, batches.release)
+        finally:
+            self.writer.shutdown()
+            self.claimer.shutdown()
 
-    def one(self) -> bool:
-        """Screen the most urgent batch; False where none is due or nothing could be done."""
-        work = patiently(self._claim)
-        if work is None:
+    def one(self, *, more: bool = False) -> bool:
+        """Screen the most urgent batch; False where none is due or nothing could be done.
+
+        With `more` another one is claimed meanwhile, which the next call takes; at the end it is given back.
+        """
+        hand = self._claimed() or self._take()
+        if hand is None:
             return False
+        work, holding = hand.work, hand.holding
         if work.deaths:
             self._settle()
         SCREENING.doing = f"job {work.job_id}, batch {work.batch_id}: {len(work.images)} images"
-        holding = ExitStack()
-        lost = holding.enter_context(lease(lambda: _renew(work, self.me)))
         done = False
         with holding, self._excused(work):
-            answers = _answer(work, self.decoders)
+            begun = hand.begun or look.begin(work)
+            assert begun is not None  # that is for what is begun beside another
+            if more and not work.deaths:
+                self.next = self.claimer.submit(self._take, begun)
+            answers = look.answer(begun)
             self._settle()
-            self.written = self.writer.submit(self._write, work, answers, lost, holding.pop_all())
+            self.written = self.writer.submit(self._write, work, answers, hand.lost, holding.pop_all())
             done = True
         if work.deaths:
             self._settle()
         return done
 
-    def _claim(self) -> Work | None:
+    @property
+    def holds(self) -> bool:
+        """Whether a batch may be in hand that is not computed yet."""
+        return self.next is not None
+
+    def _claimed(self) -> Hand | None:
+        waiting, self.next = self.next, None
+        return waiting.result() if waiting is not None else None
+
+    def _take(self, beside: look.Begun | None = None) -> Hand | None:
+        """Claim a batch and hold its lease. `beside` one that is computed: only one that nobody died with, and it is
+        read at once."""
+        work = patiently(lambda: self._claim(untried=beside is not None))
+        if work is None:
+            return None
+        holding = ExitStack()
+        lost = holding.enter_context(lease(lambda: _renew(work, self.me)))
+        hand = Hand(work, lost, holding)
+        if beside is not None:
+            try:
+                hand.begun = look.begin(work, beside)
+            except Exception:
+                log.exception("Batch %s is begun again when its turn has come", work.batch_id)
+        return hand
+
+    def _claim(self, *, untried: bool) -> Work | None:
         # A claim whose answer is lost lapses, and counts as a death at most once.
         with db.write() as session:
-            return batches.claim(session, self.me)
+            return batches.claim(session, self.me, untried=untried)
 
     def _settle(self) -> None:
         """Wait until the batch before is written."""
@@ -123,7 +161,9 @@ class Turn:
                 jobs.fail(session, work.job_id, str(error), Reason.INTERNAL)
         except Exception as error:
             SCREENING.last_error = f"{type(error).__name__}: {error}"
-            if isinstance(error, OSError | NotFit) or (isinstance(error, SQLAlchemyError) and db.is_away(error)):
+            if isinstance(error, BrokenExecutor):
+                decoders.end()  # new ones are made for the next batch
+            if isinstance(error, OSError | look.NotFit) or (isinstance(error, SQLAlchemyError) and db.is_away(error)):
                 # The store, the database or the graphics card is away. The worker lives, so this is no death: the batch
                 # goes back whole.
                 log.exception("Batch %s waits", work.batch_id)
@@ -139,10 +179,17 @@ class Turn:
 def run() -> None:
     """Screen what is due, for a turn: sweeps and other messages want this process too."""
     until = time.monotonic() + TURN_SECONDS
+
+    def more() -> bool:
+        return time.monotonic() < until and not stopping()
+
     try:
         with Turn() as turn:
-            while turn.one() and time.monotonic() < until and not stopping():
-                pass
+            going = turn.one(more=more())
+            if not going:
+                look.prepare()
+            while going and (turn.holds or more()) and not stopping():
+                going = turn.one(more=more())
     finally:
         SCREENING.doing = "waiting for work"
     if SCREENING.done >= get_settings().batches_per_process:
@@ -153,114 +200,3 @@ def run() -> None:
 def _renew(work: Work, me: str) -> bool:
     with db.write() as session:
         return batches.renew(session, work.batch_id, me)
-
-
-def _answer(work: Work, decoders: Executor) -> list[Answer]:
-    """From features where they are kept; of the rest one forward pass for each chunk, while the next are decoded."""
-    screener = network(work.model_version_id)
-    answers, images = _from_features(screener, work.images)
-    read = [decoders.submit(pixels.network_input, image, screener.size, screener.crop) for image in images]
-    try:
-        for start in range(0, len(read), screener.engine.chunk):
-            ready = []
-            chunk = slice(start, start + screener.engine.chunk)
-            for image, future in zip(images[chunk], read[chunk], strict=True):
-                held = future.result()
-                if isinstance(held, pixels.Missing):
-                    said = Answer(image.id, reason=Reason.ORIGINAL_MISSING, detail=held.detail, failed=True)
-                    answers.append(said)
-                else:
-                    ready.append((image, held))
-            answers += _predict(screener, ready)
-    finally:
-        for future in read:
-            future.cancel()
-    return answers
-
-
-def network(version_id: int) -> bundle.Screener:
-    """A version's network, ready to be asked. Raises BundleDamaged, or OSError where the store is away."""
-    with db.read() as session:
-        version = session.get_one(ModelVersion, version_id)
-    return _screener(version.sha256, _fetch(version), get_settings().device)
-
-
-def _from_features(screener: bundle.Screener, images: list[Picture]) -> tuple[list[Answer], list[Picture]]:
-    """The answers of images whose features are kept in the bundle's space, and the images that have to be looked at."""
-    space = screener.record.get("feature_space")
-    if space is None:
-        return [], images
-    with db.read() as session:
-        kept = features.of(session, space, [image.id for image in images])
-    known = [image for image in images if image.id in kept]
-    if not known:
-        return [], images
-    try:
-        said = screener.predict_features([kept[image.id] for image in known])
-    except ValueError:
-        log.exception("Features of the space %s are damaged; the pixels are read", space)
-        return [], images
-    return to_answers(screener, known, said, keep=False), [image for image in images if image.id not in kept]
-
-
-def _fetch(version: ModelVersion) -> Path:
-    """The bundle's folder. Raises BundleDamaged where it is no good, OSError where the store is away."""
-    store = blobs.store()
-    store.require()
-    try:
-        return registry.fetch(store, version)
-    except BundleDamaged as error:
-        store.require()
-        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
-            raise error.__cause__ from error
-        raise
-
-
-@lru_cache(maxsize=2)
-def _screener(_sha256: str, folder: Path, device: str) -> bundle.Screener:
-    """A version's network, loaded once; two, so that a nightly job with a newer one costs no reload a batch."""
-    try:
-        screener = bundle.load(folder, device=device)
-        cores = os.cpu_count() or 2
-        # PyTorch's threads wait for one another, and decoding, ingest and the pages want a core too; streams of
-        # OpenVINO are each on their own.
-        threads = get_settings().torch_threads or max(1, cores - 1)
-        streams = get_settings().torch_threads or cores
-        screener.quicken(get_settings().engine, threads, streams, get_settings().cache_dir / "engines.json")
-        return screener
-    except bundle.BundleError as error:
-        raise BundleDamaged(str(error)) from error
-    except Exception as error:
-        raise NotFit(" ".join(str(error).split()) or type(error).__name__) from error
-
-
-def _runs(screener: bundle.Screener) -> bool:
-    """Whether the network still answers for a blank picture. After some errors a graphics card serves this process no
-    more, and every picture of the archive would seem to be at fault; a fresh process has it back, or says NotFit."""
-    try:
-        screener.predict_inputs(torch.zeros(1, 1, screener.size, screener.size, dtype=torch.uint8))
-    except Exception:
-        log.exception("The network answers for nothing any more; this process ends")
-        os.kill(os.getpid(), signal.SIGTERM)
-        return False
-    return True
-
-
-def _predict(screener: bundle.Screener, ready: Sequence[tuple[Picture, Pixels]]) -> list[Answer]:
-    """One forward pass. Where it fails it is tried in halves, so that neither one picture nor a full memory takes its
-    neighbours along."""
-    if not ready:
-        return []
-    try:
-        said = screener.predict_inputs(torch.from_numpy(np.stack([pixels for _, pixels in ready])[:, None]))
-    except Exception as error:
-        if len(ready) == 1:
-            if not _runs(screener):
-                raise
-            log.exception("Image %s", ready[0][0].id)
-            SCREENING.last_error = f"{type(error).__name__}: {error}"
-            detail = f"{type(error).__name__}: {error}"
-            return [Answer(ready[0][0].id, reason=Reason.INTERNAL, detail=detail, failed=True)]
-        half = len(ready) // 2
-        return _predict(screener, ready[:half]) + _predict(screener, ready[half:])
-    return to_answers(screener, [image for image, _ in ready], said, keep=True)
