@@ -18,6 +18,7 @@ COPY dashboard dashboard
 COPY migrations migrations
 RUN pip install --no-cache-dir --no-deps -e . \
     && python -c 'from dashboard import catalogue; catalogue.compile_all()' \
+    && python -m compileall -q cxrscreen models worker dashboard migrations \
     && useradd --create-home --uid 10001 cxrscreen \
     && install -d -o cxrscreen /data
 

@@ -116,3 +116,26 @@ def test_the_image_copies_what_the_project_has() -> None:
 def _after(service: dict[str, Any], option: str) -> str:
     command = service["command"]
     return str(command[command.index(option) + 1])
+
+
+def test_programs_get_the_time_they_need_to_end() -> None:
+    def seconds(name: str) -> int:
+        return int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+
+    conf = (ROOT / "dashboard" / "gunicorn.conf.py").read_text()
+    assert seconds("web") > int(re.findall(r"^graceful_timeout = (\d+)$", conf, re.MULTILINE)[0])
+    assert min(seconds("ingest"), seconds("screen")) > programs.STOP_SECONDS
+    # As process 1 a worker that has no handler for SIGTERM yet would not hear of it.
+    assert all(service["init"] for service in OURS.values())
+
+
+def test_no_log_grows_without_end() -> None:
+    for name, service in SERVICES.items():
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"]), name
+
+
+def test_the_build_is_sent_what_the_image_copies_and_no_more() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    sent = {line[1:] for line in lines if line.startswith("!")}
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert "*" in lines and sent == {name.split("/")[0] for line in copied for name in line.split()}
