@@ -29,9 +29,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that wait for programs come first: where files are shared out among processes, a long one that came
-    last would leave the others with nothing to do."""
-    items.sort(key=lambda item: not any(item.iter_markers("stack")) and not any(item.iter_markers("browser")))
+    """Files that wait for programs come first, then those of the rooms that train and screen: files are shared out, and
+    a long one that came last would leave the other processes with nothing to do."""
+    waits = {item.path for item in items if any(item.iter_markers("stack")) or any(item.iter_markers("browser"))}
+    items.sort(key=lambda item: (item.path not in waits, not item.path.name.startswith(("test_models", "test_worker"))))
 
 
 @pytest.hookimpl(wrapper=True)
