@@ -86,13 +86,13 @@ def jpeg_kind(stream: bytes) -> tuple[int, int] | None:
     return (header[0], header[4]) if header else None
 
 
-def is_grey_jpeg(stream: bytes) -> bool:
-    """A JPEG, not JPEG-LS and not lossless, of one component of 8 bits."""
+def is_grey_jpeg(stream: bytes, bits: int = 8) -> bool:
+    """A JPEG, not JPEG-LS and not lossless, of one component of so many bits."""
     try:
         header = _jpeg_header(stream)
     except (struct.error, IndexError):
         return False
-    return header is not None and header[0] in DCT and header[3:] == (1, 8)
+    return header is not None and header[0] in DCT and header[3:] == (1, bits)
 
 
 def plain_jpeg(stream: bytes) -> bytes:

@@ -12,6 +12,8 @@ from cxrscreen.imaging.reasons import Reason, Rejected
 
 # The beginnings of libjpeg's messages about compressed data (jerror.h).
 _DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG")
+# What it says of pixels that it then decodes: GDCM tries its libjpeg of 8 bits first.
+_NO_MATTER = (b"Unsupported JPEG data precision", b"Invalid SOS parameters for sequential JPEG")
 _STDERR = 2
 # The terminal is the process's; GDCM keeps Python's lock while it decodes, so this costs no parallel work.
 _one_at_a_time = threading.Lock()
@@ -31,7 +33,7 @@ def heeded() -> Iterator[None]:
                 heard.seek(0)
                 lines = heard.read().splitlines(keepends=True)
                 damage = [line for line in lines if line.startswith(_DAMAGE)]
-                others = b"".join(line for line in lines if line not in damage)
+                others = b"".join(line for line in lines if not line.startswith((*_DAMAGE, *_NO_MATTER)))
                 if others:
                     os.write(terminal, others)
         finally:

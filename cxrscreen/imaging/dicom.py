@@ -17,7 +17,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, tags
+from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, tags, twelve
 from cxrscreen.imaging.elements import read_dataset
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
@@ -159,6 +159,10 @@ class DicomFile:
 
     def _whole_frame(self, index: int, stream: bytes, decoder: str) -> Any:
         if decoder == "pillow":
+            if codestream.is_grey_jpeg(stream, twelve.BITS):
+                if tags.number(self.dataset, "PixelRepresentation") == 1 or self.allocated != 16:
+                    raise NotImplementedError("A JPEG of 12 bits whose samples are signed or in bytes")
+                return twelve.decode(stream, self.rows, self.columns)
             jpegs.check(stream)
         return pixel_array(self.dataset, index=index, raw=False, decoding_plugin=decoder)
 

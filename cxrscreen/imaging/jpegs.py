@@ -16,6 +16,7 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 _HARMLESS = ("Unknown Adobe color transform", "Warning: unknown JFIF revision", "Invalid SOS parameters for sequential")
 
 _RARE = "Could not determine subsampling level"
+_DEEP = "Unsupported JPEG data precision"
 
 
 def decode(data: bytes, mode: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
@@ -48,6 +49,10 @@ def _strictly(data: bytes, colours: str, *, height: int, width: int) -> NDArray[
             return None
         if str(error).startswith(_HARMLESS):
             return None
+        if _DEEP in str(error):
+            raise Rejected(
+                Reason.UNSUPPORTED_ENCODING, "A JPEG in colour, or of odd depth, with over 8 bits."
+            ) from error
         if _RARE in str(error):
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "The JPEG samples its colours in a rare way.") from error
         raise Rejected(Reason.DAMAGED, f"The JPEG is damaged ({first_line(error)}).") from error
