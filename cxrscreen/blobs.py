@@ -107,6 +107,14 @@ class Blobs:
             return
         yield from (str(path).rsplit("/", 1)[-1] for path in listed)
 
+    def weight(self, kind: str, shelf: str) -> int:
+        """Bytes that lie on one of SHELVES of a local store."""
+        try:
+            with os.scandir(f"{self.root}/{kind}/{shelf}") as found:
+                return sum(entry.stat().st_size for entry in found)
+        except FileNotFoundError:  # no such shelf, or a blob that went meanwhile: a little less is told
+            return 0
+
     def mark(self) -> str | None:
         """The line in the store's file `database`; None where there is no such file."""
         try:

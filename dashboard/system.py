@@ -9,8 +9,9 @@ from flask import Blueprint, Response, jsonify, render_template
 from flask_babel import gettext
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from cxrscreen import batches, blobs, db, drift, nights, queue
+from cxrscreen import batches, blobs, db, drift, nights, queue, usage
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import User, Worker
 from cxrscreen.workers import QUIET
@@ -44,6 +45,7 @@ def index() -> str:
         alerts = drift.alerts(session)
         past = nights.listed(session, NIGHTS)
         database = session.get_bind().dialect.name
+        room_taken = _room_taken(session)
     answers = queue.answers()
     disk = shutil.disk_usage(settings.data_dir) if settings.data_dir.exists() else None
     return render_template(
@@ -59,10 +61,19 @@ def index() -> str:
         waiting={name: queue.length(task) for name, task in _QUEUES.items()} if answers else {},
         store=_store_state(),
         disk=disk,
+        room_taken=room_taken,
     )
 
 
 _QUEUES = {"ingest": queue.INGEST, "screen": queue.SCREEN, "control": queue.SWEEP}
+
+
+def _room_taken(session: Session) -> list[usage.Part]:
+    try:
+        return usage.parts(session, blobs.store())
+    except Exception as error:  # of a store that is away the line above tells
+        log.warning("What takes the room cannot be told: %s", error)
+        return []
 
 
 def _store_state() -> str:
