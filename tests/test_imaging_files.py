@@ -193,6 +193,16 @@ def test_sixteen_bit_pictures_are_stretched_between_percentiles(kind: str) -> No
     assert frame.facts.bits == 16
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_zero_is_white_is_turned_over(bits: int) -> None:
+    drawn = phantom("covid", 1, 96, bits=bits).astype(np.uint8 if bits == 8 else np.uint16)
+    data = picture_bytes(drawn, "TIFF")
+    black, white = b"\x06\1\3\0\1\0\0\0\1", b"\x06\1\3\0\1\0\0\0\0"  # PhotometricInterpretation
+    assert data.count(black) == 1
+    (usual,), (turned,) = read(data), read(data.replace(black, white))
+    np.testing.assert_array_equal(turned.display(), 255 - usual.display())
+
+
 def test_rgb_with_equal_channels_is_the_grey_picture() -> None:
     drawn = phantom("normal", 1, 128)
     for kind in ("PNG", "BMP", "WEBP"):

@@ -23,7 +23,7 @@ from cxrscreen.imaging.strangers import stranger
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -120,7 +120,8 @@ class PictureFile:
             image = image.transpose(turn)
         if image.mode in _WIDE:
             wide = _sixteen_bit(np.asarray(image))
-            return Frame(index, self.count, facts, wide, tones.of_picture(wide))
+            greys = tones.of_picture(wide)
+            return Frame(index, self.count, facts, wide, 255 - greys if self._white_is_zero() else greys)
         if image.mode in ("1", "L", "LA", "La"):
             grey = np.asarray(image.getchannel(0) if image.mode != "1" else image.convert("L"))
             return Frame(index, self.count, facts, grey, IDENTITY)
@@ -147,6 +148,10 @@ class PictureFile:
             return value if isinstance(value, int) and 1 <= value <= 8 else 1
         except Exception:
             return 1  # a broken EXIF block says nothing about the pixels
+
+    def _white_is_zero(self) -> bool:
+        """Of a TIFF, as film scanners write them. Pillow turns 8 bits over by itself, and wider samples not."""
+        return self.kind == "tiff" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
     def _decoded(self, max_side: int | None) -> Image.Image:
         if self.kind == "jp2" and max_side and (small := jpeg2000.reduced(self.data, max_side)) is not None:
