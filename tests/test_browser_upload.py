@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from viewer_fixtures import Opener
 
 from cxrscreen import blobs, db, resumable
@@ -89,6 +89,20 @@ def test_a_folder_goes_on_after_the_page_was_closed(opened: Opener, night: dict[
     labels = {source["label"]: rows[source["upload"]].sha256 for source in job.sources}
     assert labels == {name: hashlib.sha256(content).hexdigest() for name, content in night.items()}
     assert blobs.store().get("uploads", labels["night/archive.zip"]) == night["night/archive.zip"]
+
+
+def test_who_sends_before_the_server_said_what_it_has_is_heard(
+    opened: Opener, night: dict[str, bytes], tmp_path: Path
+) -> None:
+    held: list[Route] = []
+    with opened("/uploads") as page:
+        page.route("**/uploads/unfinished", lambda route: held.append(route))
+        with page.expect_request("**/uploads/unfinished"):
+            page.set_input_files("#files", str(tmp_path / "night" / "ward 3" / "chest.png"))
+        page.click("#send")
+        expect(page.locator("#upload-error")).to_be_hidden()
+        held[0].continue_()
+        page.wait_for_url(re.compile(r"/jobs/\d+$"))
 
 
 def test_a_cancelled_upload_leaves_nothing(opened: Opener, night: dict[str, bytes], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ const LONGEST_NAME = 1000; // a header holds it
 let chosen = []; // [File, name with its folders]
 let unfinished = [];
 let queue = null;
+let choice = Promise.resolve(); // that is being made: the server is asked first what it has of it
 let drawn = 0;
 let leaving = false;
 
@@ -113,15 +114,15 @@ async function discard(group) {
 whenChosen({
   ...{ drop: by("drop"), files: by("files"), folder: by("folder") },
   busy,
-  chosen: async (list) => {
-    await refresh();
-    choose(list);
+  chosen: (list) => {
+    choice = refresh().then(() => choose(list));
   },
   failed: say,
 });
 
-form.addEventListener("submit", (event) => {
+form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  await choice;
   if (busy()) return;
   if (queue === null) say(gettext("Choose a file, an archive or a folder first."));
   else send();
