@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import signal
@@ -102,13 +103,11 @@ def test_every_process_is_killed_and_redis_is_emptied(stack: local.Stack, night:
 def test_an_image_that_ends_its_worker_is_set_aside(
     configure: Callable[..., Settings], stacked: Settings, phantom_bundle: Path, night: Path
 ) -> None:
-    import hashlib
-
     deadly = night / "007.png"
-    settings = configure(deadly_sha256=hashlib.sha256(deadly.read_bytes()).hexdigest(), lease_seconds=2, batch_size=8)
+    settings = configure(deadly_sha256=hashlib.sha256(deadly.read_bytes()).hexdigest(), lease_seconds=2)
     register(phantom_bundle)
     # It is deadly to the screening worker alone: the ingest has seen it before the hook was set.
-    with _running(configure(deadly_sha256="", batch_size=8), ("redis", "ingest", "beat")):
+    with _running(configure(deadly_sha256=""), ("redis", "ingest", "beat")):
         job = add_job(JobKind.FOLDER, night)
         wait(lambda: _listed(job.id))
     configure(deadly_sha256=settings.deadly_sha256)
@@ -120,7 +119,7 @@ def test_an_image_that_ends_its_worker_is_set_aside(
     seen = screening_workers()
     assert name and name.endswith("007.png")
     # Each process writes its row before its first batch; the last of them lives.
-    assert 3 <= seen - 1 <= math.log2(8) + 5
+    assert 3 <= seen - 1 <= math.log2(settings.batch_size) + 5
 
 
 class _running:
