@@ -203,6 +203,32 @@ def test_a_tiff_whose_zero_is_white_is_turned_over(bits: int) -> None:
     np.testing.assert_array_equal(turned.display(), 255 - usual.display())
 
 
+def _wide_png(channels: np.ndarray, colour: int) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", channels.shape[1], channels.shape[0], 16, colour, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in channels)
+    pixels = chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+def test_a_wide_png_with_transparency_keeps_all_its_bits() -> None:
+    drawn = phantom("covid", 1, 96, bits=12).astype(np.uint16)  # of 16 bits Pillow keeps the upper eight
+    whole = np.full_like(drawn, 65535)
+    (plain,) = read(_wide_png(drawn[:, :, None], 0))
+    (frame,) = read(_wide_png(np.dstack([drawn, whole]), 4))
+    assert frame.facts.bits == 16
+    np.testing.assert_array_equal(frame.stored, drawn)
+    np.testing.assert_array_equal(frame.display(), plain.display())
+
+
+def test_a_wide_png_in_colour_is_read_where_eight_bits_show_it() -> None:
+    drawn = phantom("covid", 1, 96, bits=12).astype(np.uint16)
+    assert reason_of(_wide_png(np.dstack([drawn << 4] * 3), 2)) is None
+    assert reason_of(_wide_png(np.dstack([drawn] * 3), 2)) == Reason.UNSUPPORTED_ENCODING
+
+
 def test_rgb_with_equal_channels_is_the_grey_picture() -> None:
     drawn = phantom("normal", 1, 128)
     for kind in ("PNG", "BMP", "WEBP"):

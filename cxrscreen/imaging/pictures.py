@@ -33,6 +33,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Bits and kind of colour in a PNG's header.
+_WIDE_GREY_ALPHA = b"\x10\x04"
+# Of 16 bits Pillow keeps the upper eight where there is colour; fewer greys than these are no picture.
+LEAST_OF_WIDE = 32
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 
 # Sizes are checked against limits of our own, with a reason.
@@ -47,7 +51,7 @@ class PictureFile:
         self.data = data
         self.complete = False
         try:
-            self.image = Image.open(BytesIO(data), formats=FORMATS)
+            self.image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise Rejected(Reason.TOO_LARGE, "The picture declares more pixels than is read.") from error
         except UnidentifiedImageError as error:
@@ -74,6 +78,12 @@ class PictureFile:
             raise Rejected(Reason.TOO_LARGE, "The picture takes more memory than there is.") from error
         except Exception as error:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
+        if self.data[24:26] == _WIDE_GREY_ALPHA:
+            self.image = _wide_grey(self.data)
+        elif self.data[24] == 16 and self.image.mode not in _WIDE:
+            low, high = np.percentile(np.asarray(self.image.getchannel(0)), [0.5, 99.5])
+            if high - low < LEAST_OF_WIDE:
+                raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
 
     def _pages(self) -> int:
         """Pages of a TIFF; of an animation only the first picture counts."""
@@ -162,6 +172,17 @@ class PictureFile:
                 return Image.fromarray(samples)
         self.image.load()
         return self.image
+
+
+def _wide_grey(data: bytes) -> Image.Image:
+    """The grey of a 16-bit PNG with transparency, of which Pillow keeps eight bits: by its filters (PNG 9.2) it is the
+    same bytes as one of 8 bits with four channels, the two halves of the grey and those of the transparency."""
+    header = b"IHDR" + data[16:24] + b"\x08\x06" + data[26:29]
+    twin = Image.open(BytesIO(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]), formats=("PNG",))
+    halves = np.asarray(twin)
+    grey = Image.fromarray(halves[:, :, 0].astype(np.uint16) << 8 | halves[:, :, 1])
+    grey.format, grey.info = twin.format, twin.info
+    return grey
 
 
 def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
