@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -20,6 +21,8 @@ from test_docs import commands
 
 from cxrscreen import db, users
 from cxrscreen.cli import cli
+from cxrscreen.cli.targets import TargetFile, TargetFolder
+from cxrscreen.errors import UsageError
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import AuditEvent, Entry, EntryStatus, Role
 
@@ -171,3 +174,23 @@ def test_a_table_that_goes_to_a_file_is_whole(
         done_job(session, seed.model(session), title)
     lines = cli_here("jobs").stdout.splitlines()
     assert len(lines) == 2 and title.strip() in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "parameter"), [(TargetFile(".csv"), "closed/in/r.csv"), (TargetFolder(), "closed/in")]
+)
+def test_a_folder_that_may_not_be_entered_is_told_like_one_that_may_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: click.Path, parameter: str
+) -> None:
+    """The tests run as an administrator, to whom no folder is closed: so the question is answered as for others."""
+    look = Path.stat
+
+    def closed(path: Path, **more: bool) -> os.stat_result:
+        if "closed" in path.parts[:-1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look(path, **more)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(UsageError, match=r"cannot be written: a folder above it is closed to you\.$"):
+        target.convert(tmp_path / parameter, None, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ class TargetFile(click.Path):
         path = Path(value)
         if self.endings and path.suffix not in self.endings:
             raise UsageError(f"{_option(param)} takes a {' or a '.join(self.endings)} file, not {path.name!r}.")
-        if path.is_dir():
-            raise UsageError(f"{path} cannot be written: it is a folder, and {_option(param)} names a file.")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise UsageError(f"{path} cannot be written: it is closed to you.")
-        _need_folder(path, path.absolute().parent)
+        with _telling_what_is_closed(path):
+            if path.is_dir():
+                raise UsageError(f"{path} cannot be written: it is a folder, and {_option(param)} names a file.")
+            if path.exists() and not os.access(path, os.W_OK):
+                raise UsageError(f"{path} cannot be written: it is closed to you.")
+            _need_folder(path, path.absolute().parent)
         return path
 
 
@@ -44,11 +47,21 @@ class TargetFolder(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(value)
-        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-        if not there.is_dir():
-            raise UsageError(f"{path} cannot be written: {there} is a file, and {_option(param)} names a folder.")
-        _need_folder(path, there)
+        with _telling_what_is_closed(path):
+            there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+            if not there.is_dir():
+                raise UsageError(f"{path} cannot be written: {there} is a file, and {_option(param)} names a folder.")
+            _need_folder(path, there)
         return path
+
+
+@contextmanager
+def _telling_what_is_closed(target: Path) -> Iterator[None]:
+    """Whether something is there cannot even be asked of a folder that may not be entered."""
+    try:
+        yield
+    except PermissionError:
+        raise UsageError(f"{target} cannot be written: a folder above it is closed to you.") from None
 
 
 def _need_folder(target: Path, folder: Path) -> None:
