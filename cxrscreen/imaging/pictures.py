@@ -35,7 +35,7 @@ _TURNS = {
 }
 # Bits and kind of colour in a PNG's header.
 _WIDE_GREY_ALPHA = b"\x10\x04"
-# Of 16 bits Pillow keeps the upper eight where there is colour; fewer greys than these are no picture.
+# Of 16 bits Pillow keeps the upper eight where there is colour; a picture that stays under this lies in the lower ones.
 LEAST_OF_WIDE = 32
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 
@@ -81,8 +81,7 @@ class PictureFile:
         if self.data[24:26] == _WIDE_GREY_ALPHA:
             self.image = _wide_grey(self.data)
         elif self.data[24] == 16 and self.image.mode not in _WIDE:
-            low, high = np.percentile(np.asarray(self.image.getchannel(0)), [0.5, 99.5])
-            if high - low < LEAST_OF_WIDE:
+            if np.percentile(np.asarray(self.image.convert("L")), 99.5) < LEAST_OF_WIDE:
                 raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
 
     def _pages(self) -> int:
