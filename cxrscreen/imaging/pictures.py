@@ -80,9 +80,8 @@ class PictureFile:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
         if self.data[24:26] == _WIDE_GREY_ALPHA:
             self.image = _wide_grey(self.data)
-        elif self.data[24] == 16 and self.image.mode not in _WIDE:
-            if np.percentile(np.asarray(self.image.convert("L")), 99.5) < LEAST_OF_WIDE:
-                raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
+        elif self.data[24] == 16 and self.image.mode not in _WIDE and _lies_low(self.image):
+            raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
 
     def _pages(self) -> int:
         """Pages of a TIFF; of an animation only the first picture counts."""
@@ -182,6 +181,10 @@ def _wide_grey(data: bytes) -> Image.Image:
     grey = Image.fromarray(halves[:, :, 0].astype(np.uint16) << 8 | halves[:, :, 1])
     grey.format, grey.info = twin.format, twin.info
     return grey
+
+
+def _lies_low(image: Image.Image) -> bool:
+    return bool(np.percentile(np.asarray(image.convert("L")), 99.5) < LEAST_OF_WIDE)
 
 
 def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
