@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from sqlalchemy import select
-from test_worker_trouble import ANSWERED, ends, job_over, model, pictures, screen_all, some
+from steps import job_over, screen_all
+from test_worker_trouble import ANSWERED, ends, model, pictures, some
 
 from cxrscreen import batches, blobs, db
 from cxrscreen.batches import Picture

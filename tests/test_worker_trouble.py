@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select, update
 from sqlalchemy.orm import Session
 from stack_fixtures import register, write_pictures
+from steps import job_over, screen_all
 
 from cxrscreen import batches, blobs, db, jobs
 from cxrscreen.imaging.reasons import Reason
@@ -68,12 +69,6 @@ def some(pictures: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def job_over(path: Path, model_id: int, kind: JobKind = JobKind.FOLDER) -> int:
-    with db.write() as session:
-        sources = [{"path": str(path), "label": path.name}]
-        return jobs.create(session, kind, "a test", model_id, sources=sources).id
-
-
 def account(job_id: int) -> jobs.Account:
     with db.read() as session:
         return jobs.account(session, job_id)
@@ -90,15 +85,6 @@ def ends(job_id: int) -> dict[str, int]:
 def state(job_id: int) -> JobState:
     with db.read() as session:
         return jobs.get(session, job_id).state
-
-
-def screen_all(rounds: int = 60) -> None:
-    for _ in range(rounds):
-        with db.read() as session:
-            if not session.scalar(select(func.count()).where(Batch.state != "done")):
-                return
-        screen.run()
-    raise AssertionError("batches are open for ever")
 
 
 def lapse() -> None:
