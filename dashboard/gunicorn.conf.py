@@ -1,7 +1,6 @@
 """How gunicorn serves the dashboard; the address comes with `--bind`."""
 
 import os
-import sys
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -18,9 +17,6 @@ threads = _settings.web_threads
 workers = 1 if _sqlite else min(4, max(2, os.cpu_count() or 1))
 # Read once, and then shared by the processes that are forked from it: `dashboard/wsgi.py`.
 preload_app = True
-# A thread that comes back from the database waits this long for one that makes a page, and it comes back a dozen times
-# a page; Python's own 5 ms add up to more than the page takes.
-SWITCH_SECONDS = 0.001
 timeout = 60
 graceful_timeout = 20
 keepalive = 10
@@ -39,7 +35,3 @@ forwarded_allow_ips = ""
 accesslog = None
 errorlog = "-"
 loglevel = "info"
-
-
-def post_fork(_server: object, _worker: object) -> None:
-    sys.setswitchinterval(SWITCH_SECONDS)
