@@ -73,14 +73,14 @@ class PictureFile:
         taken for one of the EXIF, it hands out the half that it has, without a word."""
         self.check_complete()
         try:
+            if self.data[24:26] == _WIDE_GREY_ALPHA:
+                self.image = _wide_grey(self.data)
             self.image.load()
         except MemoryError as error:
             raise Rejected(Reason.TOO_LARGE, "The picture takes more memory than there is.") from error
         except Exception as error:
             raise Rejected(Reason.DAMAGED, f"The pixels cannot be decoded ({first_line(error)}).") from error
-        if self.data[24:26] == _WIDE_GREY_ALPHA:
-            self.image = _wide_grey(self.data)
-        elif self.data[24] == 16 and self.image.mode not in _WIDE and _lies_low(self.image):
+        if self.data[24] == 16 and self.image.mode not in _WIDE and _lies_low(self.image):
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
 
     def _pages(self) -> int:
@@ -177,14 +177,19 @@ def _wide_grey(data: bytes) -> Image.Image:
     same bytes as one of 8 bits with four channels, the two halves of the grey and those of the transparency."""
     header = b"IHDR" + data[16:24] + b"\x08\x06" + data[26:29]
     twin = Image.open(BytesIO(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]), formats=("PNG",))
-    halves = np.asarray(twin)
-    grey = Image.fromarray(halves[:, :, 0].astype(np.uint16) << 8 | halves[:, :, 1])
-    grey.format, grey.info = twin.format, twin.info
+    upper, lower, kept, form = twin.getchannel(0), twin.getchannel(1), twin.info, twin.format
+    del twin  # the largest of them
+    wide = np.asarray(upper).astype(np.uint16)
+    wide <<= 8
+    wide |= np.asarray(lower)
+    grey = Image.fromarray(wide)
+    grey.info, grey.format = kept, form
     return grey
 
 
 def _lies_low(image: Image.Image) -> bool:
-    return bool(np.percentile(np.asarray(image.convert("L")), 99.5) < LEAST_OF_WIDE)
+    counts = image.convert("L").histogram()
+    return sum(counts[:LEAST_OF_WIDE]) > 0.995 * sum(counts)
 
 
 def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
