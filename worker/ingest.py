@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # Two slices are in memory at a time, so this, for each two threads, and little else is what an ingest needs above rest.
 SLICE_BYTES = 24 << 20
+FIRST = 16
 PAUSE_SECONDS = 5.0
 TRIES = 3  # without any progress, of what nobody foresaw
 # They wait for a disk or a service, not for a core; several waits for a disk's fsync are one to it.
@@ -203,17 +204,18 @@ def _threads() -> int:
 
 
 def slices(members: Iterable[Member]) -> Iterator[list[Member]]:
-    """Members in lists of a batch's size, or fewer where they are large."""
+    """Members in lists of a batch's size; fewer where they are large, and in the first, which screening waits for."""
     most = get_settings().batch_size
+    wanted = min(most, FIRST)
     room = SLICE_BYTES * max(1, _threads() // 2)
     held: list[Member] = []
     size = 0
     for member in members:
         held.append(member)
         size += member.size or 0
-        if len(held) >= most or size >= room:
+        if len(held) >= wanted or size >= room:
             yield held
-            held, size = [], 0
+            held, size, wanted = [], 0, most
     if held:
         yield held
 
