@@ -64,7 +64,7 @@ def screener_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def phantom_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "phantoms.zip"
-    phantoms.write_archive(path, per_class=6, seed=7)
+    phantoms.write_archive(path, per_class=6, seed=7, side=256)
     return path
 
 
