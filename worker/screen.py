@@ -58,7 +58,12 @@ class Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._settle()
+        try:
+            self._settle()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
         try:
             if (hand := self._claimed()) is not None:
                 with hand.holding:
@@ -78,11 +83,11 @@ class Turn:
         if hand is None:
             return False
         work, holding = hand.work, hand.holding
-        if work.deaths:
-            self._settle()
         SCREENING.doing = f"job {work.job_id}, batch {work.batch_id}: {len(work.images)} images"
         done = False
         with holding, self._excused(work):
+            if work.deaths:
+                self._settle()
             begun = hand.begun or look.begin(work)
             assert begun is not None  # that is for what is begun beside another
             if more and not work.deaths:
