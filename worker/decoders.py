@@ -1,6 +1,6 @@
 """Who reads pictures beside the network: threads, or, where threads hold one another up, processes.
 
-The decoders let go of the interpreter's lock, but each picture gives it back and takes it again a dozen times, and a
+The decoders let go of the interpreter's lock, but each picture gives it back and takes it again several times, and a
 thread that waits for it has to be woken each time. On few cores that is nothing; sixteen threads of one process were
 seen to read no more than one. So it is measured (`CXRSCREEN_DECODERS=auto`), as engines are; `bench.feeding` shows it.
 """
