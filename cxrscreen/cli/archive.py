@@ -18,7 +18,7 @@ from rich.table import Table
 from cxrscreen.cli.common import check_device, choose_model, left_of, open_database, print_account, wait_for
 from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
-from cxrscreen.cli.terminal import NOTICE, err, out, show
+from cxrscreen.cli.terminal import NOTICE, answered, err, out, show
 from cxrscreen.errors import NotFound, UsageError
 from cxrscreen.formulas import harmless
 
@@ -100,11 +100,7 @@ def jobs_table(as_json: bool) -> None:
     open_database()
     with db.read() as session:
         states = [jobs.progress(session, job) for job in jobs.latest(session)]
-    if as_json:
-        click.echo(json.dumps(states, indent=2))
-        return
-    if not states:
-        out.print("No jobs yet. `cxrscreen screen FOLDER` makes one.")
+    if answered(states, as_json, "No jobs yet. `cxrscreen screen FOLDER` makes one."):
         return
     table = Table(box=None, pad_edge=False)
     for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "outlook", "title"):

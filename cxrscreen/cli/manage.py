@@ -12,7 +12,7 @@ from rich.table import Table
 from cxrscreen.cli.common import check_bundle, open_database
 from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
-from cxrscreen.cli.terminal import new_password, out, show
+from cxrscreen.cli.terminal import answered, new_password, out, show
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,11 +49,8 @@ def list_models(as_json: bool) -> None:
             }
             for version in registry.every(session)
         ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        out.print("No models yet. `cxrscreen train` makes a bundle, `cxrscreen models register` takes it in.")
+    nothing = "No models yet. `cxrscreen train` makes a bundle, `cxrscreen models register` takes it in."
+    if answered(rows, as_json, nothing):
         return
     table = Table(*("id", "name", "state", "threshold", "backbone", "subclasses", ""), box=None, pad_edge=False)
     for row in rows:
@@ -156,11 +153,7 @@ def list_users(as_json: bool) -> None:
             }
             for user in users.every(session)
         ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        out.print("Nobody yet. `cxrscreen users add NAME` adds a person.")
+    if answered(rows, as_json, "Nobody yet. `cxrscreen users add NAME` adds a person."):
         return
     table = Table(*("id", "name", "role", "last sign-in", ""), box=None, pad_edge=False)
     for row in rows:

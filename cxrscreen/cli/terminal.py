@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 from rich.console import Console
@@ -23,6 +26,15 @@ def show(table: Table) -> None:
     whole = Measurement.get(out, out.options.update(width=10_000, markup=False), table).maximum
     wide = max(out.width, min(whole, NARROW)) if out.is_terminal else whole
     Console(highlight=False, soft_wrap=True, width=wide).print(table, markup=False)  # a print is cut to its console
+
+
+def answered(rows: Sequence[dict[str, Any]], as_json: bool, nothing: str) -> bool:
+    """A list as JSON, or `nothing` where it is empty; False where it is still to be shown as a table."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        out.print(nothing)
+    return as_json or not rows
 
 
 def new_password() -> str:
