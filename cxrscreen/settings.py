@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     decode_threads: int = Field(
         0,
         ge=0,
-        description="threads or processes that read pixels in each worker; 0: as many as there are cores, up to 16",
+        description="threads or processes that read pixels in each worker; 0: as many as there are cores, up to 16, "
+        "of an ingest 8",
     )
     decoders: Literal["auto", "threads", "processes"] = Field(
         "auto", description="who reads pixels beside the network: auto (measured), threads or processes"
