@@ -76,7 +76,7 @@ def compressed(plain: bytes) -> bytes:
 
 def make_bundle(folder: Path, backbone: str, size: int, seed: int) -> Path:
     """A bundle trained for a moment: its weights are of no use, its arithmetic is that of any other."""
-    from models.recipes import TrainOptions
+    from models.learning.recipes import TrainOptions
     from models.training import train
 
     index = phantoms.write_index(folder / "train", per_class=12, seed=seed, side=128)

@@ -20,8 +20,8 @@ from cxrscreen.imaging import Rejected, decode, phantoms, prepare
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import JobKind
 from models import bundle
-from models.engine import CHUNK
 from models.images import to_input
+from models.running.engine import CHUNK
 
 KINDS = ("normal", "pneumonia", "covid")
 DRAWN = 24  # phantoms that are drawn; the other pictures are these with a little noise of their own
@@ -54,7 +54,7 @@ def write_pictures(folder: Path, count: int, seed: int) -> Path:
 
 def train_small(folder: Path) -> Path:
     """A bundle that is real in every part and learns in seconds."""
-    from models.recipes import TrainOptions
+    from models.learning.recipes import TrainOptions
     from models.training import train
 
     index = phantoms.write_index(folder / "train", per_class=24, seed=1, side=256)

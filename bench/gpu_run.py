@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from bench import gpu_files
+from bench.gpu_feed import Feed
+from bench.gpu_nvjpeg import CardDecoder
 from models import bundle
 from models._torchvision import timm
-from models.card import PIECES, CardEngine, HalfPass
 from models.device import pick_device
-from models.engine import AGREE_HALF, Engine, TorchEngine
-from models.feed import Feed
-from models.nvjpeg import CardDecoder
-from models.passes import Pass
+from models.running.card import PIECES, CardEngine, HalfPass
+from models.running.engine import AGREE_HALF, Engine, TorchEngine
+from models.running.passes import Pass
 from models.transfer import Network
 
 CORES = os.cpu_count() or 2

@@ -61,9 +61,9 @@ def step_seconds(quick: bool, kept: bool, steps: int, backbone: str | None) -> f
     import torch
 
     from cxrscreen.imaging.memory import MOST, keep_freed
-    from models.depthwise import QuickDepthwise
-    from models.loop import autocast
-    from models.recipes import RECIPES
+    from models.learning.depthwise import QuickDepthwise
+    from models.learning.loop import autocast
+    from models.learning.recipes import RECIPES
     from models.transfer import Network, channels_last
 
     if kept:

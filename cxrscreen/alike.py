@@ -61,6 +61,6 @@ def _likeness(session: Session, result: Result, image_ids: list[int]) -> dict[in
 
 
 def _unit(numbers: bytes) -> NDArray[np.float32]:
-    """What a network saw, little-endian halves (models/features.py), at length one."""
+    """What a network saw, little-endian halves (models/running/features.py), at length one."""
     values = np.frombuffer(numbers, "<f2").astype(np.float32)
     return values / max(float(np.linalg.norm(values)), 1e-12)

@@ -20,15 +20,15 @@ import torch
 from safetensors import SafetensorError
 
 from cxrscreen.imaging import PREPROCESSING
-from models import features
 from models.compose import Composition
 from models.device import pick_device
-from models.engine import Engine, TorchEngine, choose
 from models.errors import BundleError, OptionsInvalid
 from models.explain import has_map, pack, to_heat, uncropped
 from models.images import Pixels, stack
-from models.likeness import Likeness
-from models.passes import Floats, Pass
+from models.running import features
+from models.running.engine import Engine, TorchEngine, choose
+from models.running.likeness import Likeness
+from models.running.passes import Floats, Pass
 from models.transfer import Network, channels_last, glance_width
 
 __all__ = ["FORMAT", "BundleError", "Predictions", "Screener", "load", "save"]
@@ -52,7 +52,7 @@ class Predictions:
     subclass: list[str]
     distance: npt.NDArray[np.float32] | None  # [N]
     heat: list[bytes | None]
-    features: list[bytes]  # of each picture, to be kept (models.features); empty where they cannot be
+    features: list[bytes]  # of each picture, to be kept (models.running.features); empty where they cannot be
 
 
 class Screener:
@@ -76,7 +76,7 @@ class Screener:
         self.engine: Engine = TorchEngine(self.whole)
 
     def quicken(self, wanted: str, threads: int, streams: int, remember: Path | None = None) -> None:
-        """Run on the quickest engine of this machine from now on (models.engine.choose)."""
+        """Run on the quickest engine of this machine from now on (models.running.engine.choose)."""
         key = str(self.record["weights"]["sha256"])
         self.engine = choose(wanted, self.whole, self.size, threads, streams, remember, key)
 
@@ -100,7 +100,7 @@ class Screener:
         return self._predictions(logits, glance, heat, [kept for said in parts for kept in features.pack(said)])
 
     def predict_features(self, kept: Sequence[bytes]) -> Predictions:
-        """The same from the features of pictures (models.features) that lie in this bundle's space; no maps.
+        """The same from the features of pictures (models.running.features) that lie in this bundle's space; no maps.
 
         Raises ValueError where they do not fit.
         """

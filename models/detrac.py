@@ -14,18 +14,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.validation import check_is_fitted
 
-from models.calibrate import softmax
-from models.checkpoint import Checkpoint
 from models.compose import Composition
 from models.decompose import ClassDecomposer
 from models.device import repeatable
 from models.errors import OptionsInvalid
 from models.images import grey_statistics, normalise, stack
-from models.loop import Progress, Stage, Task, Tell
-from models.pace import phases_of
-from models.recipes import Schedule, resolve
+from models.learning.calibrate import softmax
+from models.learning.checkpoint import Checkpoint
+from models.learning.loop import Progress, Stage, Task, Tell
+from models.learning.pace import phases_of
+from models.learning.recipes import Schedule, resolve
+from models.learning.weights import begin, beginning
 from models.transfer import TUNINGS, Network, layer_groups
-from models.weights import begin, beginning
 
 Images = torch.Tensor | Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 

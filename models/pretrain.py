@@ -17,18 +17,18 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from models.augment import Augmentation, augment
-from models.checkpoint import Checkpoint
 from models.data import SPLITS, Row, read_index
 from models.device import pick_device, torch_threads
 from models.errors import IndexInvalid, OptionsInvalid, TrainingFailed
 from models.images import grey_statistics, normalise, to_input
+from models.learning.augment import Augmentation, augment
+from models.learning.checkpoint import Checkpoint
+from models.learning.loop import Progress, Tell, autocast
+from models.learning.pace import make_optimizer, rate, seed_of
+from models.learning.recipes import Schedule
+from models.learning.weights import begin, beginning
 from models.loading import pictures
-from models.loop import Progress, Tell, autocast
-from models.pace import make_optimizer, rate, seed_of
-from models.recipes import Schedule
 from models.transfer import Network, channels_last
-from models.weights import begin, beginning
 
 # Views differ more than training's do: what two views share is all that can be learnt.
 VIEWS = Augmentation(rotate=12, scale=0.3, shift=0.1, contrast=0.4, brightness=0.25, gamma=0.4, erase=0.4, frame=0.5)

@@ -12,19 +12,19 @@ import numpy as np
 
 from cxrscreen.imaging import PREPROCESSING
 from models import bundle
-from models.calibrate import fit_temperature, fit_threshold, softmax
-from models.checkpoint import Checkpoint
 from models.data import CLASSES, POSITIVE, Index, read_index, require_trainable
 from models.detrac import DeTraC
 from models.device import pick_device, torch_threads
 from models.errors import ModelsError, OptionsInvalid
 from models.explain import fit_scale
-from models.folds import Folded, make_estimator, out_of_fold, plain_figures
 from models.images import normalise
-from models.likeness import Likeness
+from models.learning.calibrate import fit_temperature, fit_threshold, softmax
+from models.learning.checkpoint import Checkpoint
+from models.learning.folds import Folded, make_estimator, out_of_fold, plain_figures
+from models.learning.loop import Progress, Tell
+from models.learning.recipes import TrainOptions, resolve
 from models.loading import Loaded, load
-from models.loop import Progress, Tell
-from models.recipes import TrainOptions, resolve
+from models.running.likeness import Likeness
 
 __all__ = ["Progress", "TrainOptions", "train"]
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cxrscreen.imaging.phantoms import KINDS, phantom
-from models import recipes
-from models.augment import NONE
+from models.learning import recipes
+from models.learning.augment import NONE
 from models.training import TrainOptions, train
 
 PER_CLASS = 36

@@ -33,7 +33,7 @@ def phantom_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_phantom(folder: Path, seed: int) -> Path:
-    from models.recipes import TrainOptions
+    from models.learning.recipes import TrainOptions
     from models.training import train
 
     index = phantoms.write_index(folder / "train", per_class=24, seed=seed, side=256)

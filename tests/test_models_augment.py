@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from models.augment import NONE, Augmentation, augment, mixup
+from models.learning.augment import NONE, Augmentation, augment, mixup
 
 
 def pictures(n: int = 16, side: int = 32) -> torch.Tensor:

@@ -16,7 +16,7 @@ from cxrscreen.imaging import PREPROCESSING
 from models import bundle
 from models.bundle import BundleError
 from models.explain import local_evidence, to_heat, uncropped
-from models.likeness import Likeness
+from models.running.likeness import Likeness
 from models.transfer import Network
 
 SUBCLASSES = [("covid-1", "covid"), ("covid-2", "covid"), ("normal-1", "normal"), ("pneumonia-1", "pneumonia")]

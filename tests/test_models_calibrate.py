@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.calibrate import fit_temperature, fit_threshold, softmax
 from models.compose import Composition
+from models.learning.calibrate import fit_temperature, fit_threshold, softmax
 
 TWO = Composition(("covid", "normal"), ("covid-1", "covid-2", "normal-1"), (0, 0, 1))
 

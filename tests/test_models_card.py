@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import card, engine
-from models.card import CardEngine, HalfPass
-from models.passes import Pass, Said
+from models.running import card, engine
+from models.running.card import CardEngine, HalfPass
+from models.running.passes import Pass, Said
 from models.transfer import Network, channels_last
 
 SIZE = 64

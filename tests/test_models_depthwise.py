@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.depthwise import QuickDepthwise, input_gradient, weight_gradient
+from models.learning.depthwise import QuickDepthwise, input_gradient, weight_gradient
 from models.transfer import Network
 
 SHAPES = list(itertools.product((3, 5), (1, 2), (11, 12), ((0, 0), (1, 0), (1, 1), (2, 2))))

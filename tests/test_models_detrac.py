@@ -11,10 +11,10 @@ from evaluation_fixtures import recipe_of_seconds
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from models import recipes
 from models.detrac import DeTraC
 from models.errors import OptionsInvalid
-from models.loop import Progress
+from models.learning import recipes
+from models.learning.loop import Progress
 
 LABELS = ("covid", "normal", "pneumonia")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import engine
 from models.errors import OptionsInvalid
-from models.passes import Pass
+from models.running import engine
+from models.running.passes import Pass
 from models.transfer import Network
 
 SIZE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.likeness import Likeness
+from models.running.likeness import Likeness
 
 
 def seen() -> tuple[np.ndarray, np.ndarray]:

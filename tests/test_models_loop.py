@@ -9,12 +9,12 @@ import pytest
 import torch
 from evaluation_fixtures import SMALLEST
 
-from models.augment import NONE
-from models.checkpoint import Checkpoint
 from models.errors import OptionsInvalid, TrainingFailed
-from models.loop import Progress, Stage, Task
-from models.pace import balanced_order, make_optimizer, phases_of, rate
-from models.recipes import Schedule
+from models.learning.augment import NONE
+from models.learning.checkpoint import Checkpoint
+from models.learning.loop import Progress, Stage, Task
+from models.learning.pace import balanced_order, make_optimizer, phases_of, rate
+from models.learning.recipes import Schedule
 from models.transfer import Network
 
 QUICK = Schedule(epochs=4, lr=1e-3, batch=8, ema=0.9, augmentation=replace(NONE, flip=True, shift=0.05))
@@ -158,7 +158,7 @@ def test_accumulated_batches_make_one_step():
         return Counting([{"params": parameters, "times": 1.0}], schedule.lr)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.loop.make_optimizer", one_group)
+        patch.setattr("models.learning.loop.make_optimizer", one_group)
         stage(replace(QUICK, epochs=1, accumulate=2)).run()  # three batches: two, and the one that is left
     assert len(steps) == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from models.losses import TAUGHT, class_loss, composed, sibling_loss, taught_by
+from models.learning.losses import TAUGHT, class_loss, composed, sibling_loss, taught_by
 
 PARENT = torch.tensor([0, 0, 1, 2, 2, 2])
 

@@ -13,10 +13,10 @@ from evaluation_fixtures import SMALLEST
 from cxrscreen.cli import cli
 from cxrscreen.imaging import phantoms
 from models.errors import IndexInvalid, OptionsInvalid
-from models.loop import Progress
+from models.learning.loop import Progress
+from models.learning.weights import load_weights
 from models.pretrain import PretrainOptions, pretrain, twin_loss
 from models.transfer import Network
-from models.weights import load_weights
 
 QUICK = PretrainOptions(
     backbone=SMALLEST, size=32, epochs=3, batch=16, lr=2e-3, projection=32, pretrained=False, threads=1

@@ -13,10 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import weights
 from models.errors import WeightsInvalid
+from models.learning import weights
+from models.learning.weights import PACKAGED, load_weights, packaged
 from models.transfer import Network
-from models.weights import PACKAGED, load_weights, packaged
 
 SMALL = "resnet10t"
 LITE = "tf_efficientnet_lite0"

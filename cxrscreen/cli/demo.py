@@ -98,7 +98,9 @@ def _draw(folder: Path) -> tuple[Path, Path]:
 
 
 def _train(index: Path, target: Path) -> Path:
-    from models.recipes import TrainOptions  # torch takes seconds to import; `cxrscreen --help` need not wait for it
+    from models.learning.recipes import (
+        TrainOptions,  # torch takes seconds to import; `cxrscreen --help` need not wait for it
+    )
 
     out.print("[bold]2. DeTraC[/]: decompose the classes, transfer to the subclasses, compose")
     # The network is small: a second thread gains nothing, and on a busy machine the two wait for each other.

@@ -107,7 +107,7 @@ def holdout(index: Path, target: Path, resamples: int, **options: Any) -> None:
     source only there is nothing to learn it from, and the answer says so.
     """
     from models.errors import ModelsError
-    from models.recipes import TrainOptions
+    from models.learning.recipes import TrainOptions
     from models.reports.holdout import leave_one_out
 
     try:

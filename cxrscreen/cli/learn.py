@@ -23,8 +23,8 @@ from cxrscreen.cli.terminal import err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.loop import Progress as Told
-    from models.recipes import TrainOptions
+    from models.learning.loop import Progress as Told
+    from models.learning.recipes import TrainOptions
 
 RECIPES = ("best", "scratch", "detrac", "phantom")
 DEVICES = "auto, cpu, cuda or cuda:N."
@@ -116,7 +116,7 @@ def train(index: Path, target: Path, **options: Any) -> None:
     Choices are made on validation; the test split stays closed until `evaluate`. Interrupted, the same command goes on
     where it was.
     """
-    from models.recipes import TrainOptions
+    from models.learning.recipes import TrainOptions
 
     bundle = run_training(index, target, TrainOptions(**options))
     out.print(f"Take it in with: cxrscreen models register {bundle}", markup=False)

@@ -14,7 +14,7 @@ from cxrscreen.cli.terminal import NOTICE, err, out
 from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
-    from models.loop import Progress as Told
+    from models.learning.loop import Progress as Told
     from models.studies.study import Data, Entry, StudyOptions
 
 # What the tables need; on a narrower screen a line goes on below, which is better than cut figures.

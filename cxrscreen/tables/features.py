@@ -9,7 +9,7 @@ from cxrscreen.tables.base import Base
 
 
 class Feature(Base):
-    """The features of one image in one space: all heads on one backbone read the same (models/features.py)."""
+    """The features of one image in one space: all heads on one backbone read the same (models/running/features.py)."""
 
     __tablename__ = "features"
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from models.bundle import Screener
-from models.calibrate import softmax
 from models.data import Row
 from models.images import Pixels, normalise, stack
+from models.learning.calibrate import softmax
 from models.loading import pictures
 from models.reports import masks
 

@@ -12,8 +12,8 @@ from typing import Any
 from models.data import CLASSES, POSITIVE, Row, read_index
 from models.errors import IndexInvalid
 from models.evaluation import evaluate
-from models.loop import Tell
-from models.recipes import TrainOptions
+from models.learning.loop import Tell
+from models.learning.recipes import TrainOptions
 from models.training import train
 
 FILE = "holdout.csv"

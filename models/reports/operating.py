@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.calibrate import fit_threshold
+from models.learning.calibrate import fit_threshold
 from models.metrics import Bootstrap, share
 
 Array = npt.NDArray[Any]

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.data import CLASSES, POSITIVE, Row
 from models.errors import OptionsInvalid
-from models.recipes import resolve
+from models.learning.recipes import resolve
 from models.studies.study import Entry, StudyOptions
 
 SHARES = (10, 25, 50, 100)

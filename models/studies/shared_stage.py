@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import Checkpoint
+from models.learning.checkpoint import Checkpoint
 
 # A stage larger than this is not kept for later rows: AlexNet and VGG would fill a disk.
 KEPT_BYTES = 96 * 2**20

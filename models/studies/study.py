@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from models.calibrate import fit_temperature, fit_threshold, softmax
 from models.compose import Composition
 from models.data import CLASSES, POSITIVE, read_index, require_trainable
 from models.decompose import ClassDecomposer
@@ -22,14 +21,15 @@ from models.detrac import DeTraC
 from models.device import pick_device, torch_threads
 from models.errors import ModelsError, OptionsInvalid, TrainingFailed
 from models.evaluation import report
+from models.learning.calibrate import fit_temperature, fit_threshold, softmax
+from models.learning.loop import Progress, Tell
+from models.learning.recipes import describe, resolve
+from models.learning.weights import packaged
 from models.loading import Loaded, load
-from models.loop import Progress, Tell
-from models.recipes import describe, resolve
 from models.studies.book import Book
 from models.studies.measures import Scored
 from models.studies.shared_stage import SharedStage, digest
 from models.studies.texture import TextureSVM
-from models.weights import packaged
 
 TEXTURE = "texture"
 

@@ -19,7 +19,7 @@ import torch
 
 from models.explain import local_evidence
 from models.images import normalise
-from models.passes import Floats, Pass, Said
+from models.running.passes import Floats, Pass, Said
 
 log = logging.getLogger(__name__)
 

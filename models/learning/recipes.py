@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.augment import NONE, Augmentation
 from models.errors import OptionsInvalid
+from models.learning.augment import NONE, Augmentation
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Schedule:
     0 for none. `accumulate` batches make one step. `patience` is the number of epochs without a better validation loss
     after which a stage ends, 0 never. `keep` says which weights remain: those of the best validation loss, or the last.
     The last layer learns `head_rate` times as fast as the rest. `siblings` weighs the subclasses of one class against
-    each other beside the classes (models.losses); None is the authors' plain cross-entropy over all subclasses.
+    each other beside the classes (models.learning.losses); None is the authors' cross-entropy over all subclasses.
     """
 
     epochs: int

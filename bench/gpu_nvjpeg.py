@@ -1,7 +1,7 @@
 """Derivatives to inputs on the card itself: nvJPEG decodes, the card resizes and stretches, as models.inputs does here.
 
-A choice where a card is there and processors are few. nvJPEG and the card round a little differently, so a grey may be
-one or two off, and a score a few thousandths.
+A way that bench.gpu measures; the screening worker does not take it yet. nvJPEG and the card round a little
+differently, so a grey may be one or two off, and a score a few thousandths.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from models.recipes import Schedule
+from models.learning.recipes import Schedule
 
 
 def balanced_order(groups: torch.Tensor, balance: float, chance: torch.Generator) -> torch.Tensor:

@@ -17,15 +17,15 @@ from torch.nn import functional
 
 from cxrscreen.imaging.memory import MOST, keep_freed
 from models._torchvision import ModelEmaV3
-from models.augment import augment, mixup
-from models.checkpoint import Checkpoint
-from models.depthwise import QuickDepthwise
 from models.errors import TrainingFailed
 from models.images import normalise
-from models.losses import class_loss, composed, sibling_loss, taught_by
+from models.learning.augment import augment, mixup
+from models.learning.checkpoint import Checkpoint
+from models.learning.depthwise import QuickDepthwise
+from models.learning.losses import class_loss, composed, sibling_loss, taught_by
+from models.learning.pace import balanced_order, make_optimizer, rate, seed_of
+from models.learning.recipes import Schedule
 from models.metrics import auroc
-from models.pace import balanced_order, make_optimizer, rate, seed_of
-from models.recipes import Schedule
 from models.transfer import Network, channels_last, release, train_mode
 
 

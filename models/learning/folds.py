@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
-from models.calibrate import fit_temperature, softmax
-from models.checkpoint import Checkpoint
 from models.data import CLASSES, POSITIVE
 from models.detrac import DeTraC
 from models.errors import OptionsInvalid
+from models.learning.calibrate import fit_temperature, softmax
+from models.learning.checkpoint import Checkpoint
+from models.learning.loop import Progress, Tell
+from models.learning.recipes import TrainOptions
 from models.loading import Loaded
-from models.loop import Progress, Tell
 from models.metrics import auroc, balanced_accuracy, within_groups_auroc
-from models.recipes import TrainOptions
 
 Array = npt.NDArray[Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.passes import Floats, Said
+from models.running.passes import Floats, Said
 from models.transfer import Network, head_keys
 
 # Hexadecimal digits of a space's name.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import nvjpeg
-from models.feed import Feed
+from bench import gpu_nvjpeg
+from bench.gpu_feed import Feed
 from models.inputs import Pixels, to_input
 
 SIZE = 8
@@ -86,6 +86,6 @@ def test_the_cards_resizing_and_stretching_is_that_of_the_processor() -> None:
         for shape in shapes
     ]  # fmt: skip
     made.append(np.full((20, 30), 77, np.uint8))
-    here = nvjpeg.to_inputs([torch.from_numpy(one)[None] for one in made], 24)
+    here = gpu_nvjpeg.to_inputs([torch.from_numpy(one)[None] for one in made], 24)
     for one, given in zip(made, here, strict=True):
         assert np.abs(given[0].numpy().astype(int) - to_input(one, 24).astype(int)).max() <= 3

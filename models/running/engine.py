@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.card import CardEngine, HalfPass
 from models.errors import OptionsInvalid
-from models.passes import Pass, Said
+from models.running.card import CardEngine, HalfPass
+from models.running.passes import Pass, Said
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def choose(
 ) -> Engine:
     """The engine `wanted` ("auto": the quickest that agrees with PyTorch), for pictures of `size` pixels a side.
 
-    PyTorch runs on `threads`, OpenVINO on as many `streams`; a graphics card has engines of its own (models.card).
+    PyTorch runs on `threads`, OpenVINO on as many `streams`; a graphics card has its own engines (models.running.card).
 
     `remember` is a JSON file of earlier measurements, looked up by `key` and what makes this machine. An engine that
     cannot be had or disagrees is passed over with a line in the log. Raises OptionsInvalid for a name not in ENGINES.
