@@ -3,14 +3,16 @@
 An uploaded file stays while an entry of it was set aside with no image: trying that one again reads the file. What goes
 is a file of a job that is done, when each picture that came in it is found in the store. The job keeps the source with
 the time (`cleared`), so an ingest that walks the job once more passes it by; the blob itself goes the way of
-everything that no row names (decision 20), so a kill at any place leaves either all of the rows or none.
+everything that no row names (decision 20), so a kill at any place leaves either all of the rows or none. What a person
+lets go of by hand, with what could still be tried again from it, is in `uploaded`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,7 +23,7 @@ from sqlalchemy.orm import Session
 from cxrscreen import audit, db, orphans
 from cxrscreen.blobs import Blobs
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Upload
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobKind, JobState, Upload, User
 
 ACTOR = "sweep"
 PAGE = 1000
@@ -38,6 +40,29 @@ class Cleared:
     of: int  # how many were uploaded
     images: int  # that were in the store by then
     at: datetime  # of the last one
+    given_up: int  # entries that stood in them alone, and cannot be tried again
+    unread: bool  # the job had ended before all of them was surely read
+
+
+@dataclass
+class Held:
+    """What came in one uploaded file of a job."""
+
+    images: int = 0  # whose original is in the store
+    missing: int = 0  # entries that show an image whose original is not: they may need the file
+    alone: Counter[str] = field(default_factory=Counter)  # by how they ended: trying these again reads the file
+
+    @property
+    def needed(self) -> bool:
+        return bool(self.missing or self.alone)
+
+    def add(self, status: EntryStatus, sha256: str | None, stored: bool) -> None:
+        if stored:
+            self.images += status != EntryStatus.DUPLICATE
+        elif sha256:
+            self.missing += 1
+        elif status not in SETTLED:
+            self.alone[status.value] += 1
 
 
 def run(store: Blobs) -> int:
@@ -65,16 +90,23 @@ def due(session: Session, before: datetime) -> Iterator[int]:
 def clear(store: Blobs, job_id: int) -> int:
     """Let go of those uploaded files of a job whose pictures are all in the store; answers how many went."""
     with db.read() as session:
-        ended = session.scalar(select(Job.finished_at).where(Job.id == job_id, Job.state == JobState.DONE))
-        free = _kept_labels(session, job_id) if ended else set()
-    images = _all_stored(store, job_id, free) if free else {}
-    if not images:
+        seen = session.scalar(select(Job).where(Job.id == job_id, Job.state == JobState.DONE))
+        labels = kept_labels(session, seen) if seen else set()
+    held = look(store, job_id, labels, spare_only=True) if labels else {}
+    if seen is None or not held:
         return 0
     with db.write() as session:
-        # Whoever tries entries again opens the job: only as it was seen above may its files go.
-        unchanged = (Job.id == job_id, Job.state == JobState.DONE, Job.finished_at == ended)
-        job = session.scalar(select(Job).where(*unchanged).with_for_update(key_share=True))
-        return _let_go(session, job, images) if job is not None else 0
+        job = unchanged(session, seen)
+        return len(let_go(session, job, held, ACTOR)) if job is not None else 0
+
+
+def unchanged(session: Session, seen: Job) -> Job | None:
+    """A job that ended, held until the commit; None where it is not as it was seen.
+
+    Whoever tries entries again opens it: what was looked up of it before does not hold any more.
+    """
+    as_seen = (Job.id == seen.id, Job.state == seen.state, Job.finished_at == seen.finished_at)
+    return session.scalar(select(Job).where(*as_seen).with_for_update(key_share=True))
 
 
 def of_job(job: Job) -> Cleared | None:
@@ -83,44 +115,57 @@ def of_job(job: Job) -> Cleared | None:
     if not gone:
         return None
     latest = max(datetime.fromisoformat(source[CLEARED]) for source in gone)
-    return Cleared(len(gone), len(job.sources), sum(source["images"] for source in gone), latest)
+    given_up = sum(sum(source.get("given_up", {}).values()) for source in gone)
+    images = sum(source["images"] for source in gone)
+    return Cleared(len(gone), len(job.sources), images, latest, given_up, any("unread" in source for source in gone))
 
 
-def _kept_labels(session: Session, job_id: int) -> set[str]:
+def came_in_cleared(sources: Sequence[dict[str, Any]]) -> Callable[[str], bool]:
+    """Tells by the name of a job's entry whether it came in an uploaded file that was cleared."""
+    labels = {str(source["label"]): CLEARED in source for source in sources if "upload" in source}
+
+    def came(name: str) -> bool:
+        label = label_of(name, labels)
+        return label is not None and labels[label]
+
+    return came
+
+
+def kept_labels(session: Session, job: Job) -> set[str]:
     """The names that a job knows its uploaded files by, of those that are in the store."""
-    ids = {source["upload"]: str(source["label"]) for source in _sources(session, job_id) if "upload" in source}
+    ids = {source["upload"]: str(source["label"]) for source in job.sources if "upload" in source}
+    return {ids[upload_id] for upload_id, _ in standing(session, ids)}
+
+
+def standing(session: Session, ids: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Number and bytes of those of a job's uploads that were not let go of."""
     if not ids:
-        return set()
+        return []
     near = Upload.id.between(min(ids), max(ids))  # one range: there may be more than a statement takes
-    kept = session.scalars(select(Upload.id).where(near, Upload.removed_at.is_(None)))
-    return {ids[upload_id] for upload_id in kept if upload_id in ids}
+    rows = session.execute(select(Upload.id, Upload.size).where(near, Upload.removed_at.is_(None)))
+    return [(row.id, row.size) for row in rows if row.id in ids]
 
 
-def _sources(session: Session, job_id: int) -> list[dict[str, Any]]:
-    return session.scalar(select(Job.sources).where(Job.id == job_id)) or []
+def look(store: Blobs, job_id: int, labels: set[str], *, spare_only: bool = False) -> dict[str, Held]:
+    """What came in these files of a job, with a question to the store for each picture. Raises StoreAway.
 
-
-def _all_stored(store: Blobs, job_id: int, labels: set[str]) -> dict[str, int]:
-    """Those of the files that nothing needs any more, with the number of images that each brought.
-
-    One that brought something without an image (refused as it came in) is needed to try that again; so is one whose
-    picture the store does not have, whatever the rows say.
+    With `spare_only` those alone that nothing needs any more: one that brought something without an image (refused as
+    it came in) is needed to try that again; so is one whose picture the store does not have, whatever the rows say.
     """
-    images = dict.fromkeys(labels, 0)
+    found = {label: Held() for label in labels}
     with ThreadPoolExecutor(ASKING) as pool:
         for rows in _pages(job_id):
             there = _found(store, {row.sha256 for row in rows if row.sha256 and row.path is None}, pool)
             for row in rows:
-                label = _label_of(row.name, labels)
-                if label is None or label not in images:
+                label = label_of(row.name, labels)
+                if label is None or (held := found.get(label)) is None:
                     continue
-                if row.sha256 in there:
-                    images[label] += row.status != EntryStatus.DUPLICATE
-                elif row.sha256 or row.status not in SETTLED:
-                    del images[label]
-            if not images:
+                held.add(row.status, row.sha256, row.sha256 in there)
+                if spare_only and held.needed:
+                    del found[label]
+            if not found:
                 break
-    return images
+    return found
 
 
 def _found(store: Blobs, hashes: set[str], pool: Executor) -> set[str]:
@@ -148,7 +193,7 @@ def _pages(job_id: int) -> Iterator[Sequence[Row[int, str, EntryStatus, str, str
         yield rows
 
 
-def _label_of(name: str, labels: set[str]) -> str | None:
+def label_of(name: str, labels: set[str] | Mapping[str, object]) -> str | None:
     """The uploaded file that an entry came in: its own name, or that of a folder above it."""
     while name not in labels:
         name, slash, _ = name.rpartition("/")
@@ -157,9 +202,10 @@ def _label_of(name: str, labels: set[str]) -> str | None:
     return name
 
 
-def _let_go(session: Session, job: Job, images: dict[str, int]) -> int:
+def let_go(session: Session, job: Job, held: Mapping[str, Held], actor: User | str) -> list[Upload]:
+    """Give these files of a job away, in the caller's transaction, which holds the job; answers those that went."""
     moment = db.clock(session)
-    wanted = {source["upload"]: str(source["label"]) for source in job.sources if source.get("label") in images}
+    wanted = {source["upload"]: held[label] for source in job.sources if (label := source.get("label")) in held}
     ids = sorted(wanted)
     gone: dict[int, Upload] = {}
     for start in range(0, len(ids), PAGE):
@@ -167,20 +213,35 @@ def _let_go(session: Session, job: Job, images: dict[str, int]) -> int:
         # What went with a study meanwhile is not ours to tell of.
         gone |= {row.id: row for row in session.scalars(select(Upload).where(these, Upload.removed_at.is_(None)))}
     if not gone:
-        return 0
+        return []
     for start in range(0, len(ids), PAGE):
         these = Upload.id.in_([one for one in ids[start : start + PAGE] if one in gone])
         session.execute(update(Upload).where(these, Upload.removed_at.is_(None)).values(removed_at=moment))
     orphans.condemn(session, "uploads", (row.sha256 for row in gone.values()))
-    told = {one: {CLEARED: moment.isoformat(timespec="seconds"), "images": images[wanted[one]]} for one in gone}
+    told = {one: _told(job, wanted[one], moment) for one in gone}
     job.sources = [{**source, **told.get(source.get("upload"), {})} for source in job.sources]
+    given_up = sum((wanted[one].alone for one in gone), Counter[str]())
     audit.record(
         session,
-        ACTOR,
+        actor,
         "job.clear",
         f"job {job.id}",
         uploads=len(gone),
         bytes=sum(row.size for row in gone.values()),
-        images=sum(images[wanted[one]] for one in gone),
+        images=sum(wanted[one].images for one in gone),
+        **given_up,
     )
-    return len(gone)
+    return list(gone.values())
+
+
+def read_whole(job: Job) -> bool:
+    """All that its sources hold was found before it ended; False also where nobody can say."""
+    return job.listed and job.state != JobState.FAILED
+
+
+def _told(job: Job, held: Held, moment: datetime) -> dict[str, Any]:
+    """What a source says of its file once that is gone."""
+    told: dict[str, Any] = {CLEARED: moment.isoformat(timespec="seconds"), "images": held.images}
+    if held.alone:
+        told["given_up"] = dict(held.alone)
+    return told if read_whole(job) else told | {"unread": True}

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from cxrscreen import audit, db, registry
-from cxrscreen.errors import Conflict
+from cxrscreen import db, registry
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import (
     Batch,
@@ -19,12 +18,10 @@ from cxrscreen.tables import (
     EntryStatus,
     Image,
     Job,
-    JobState,
     ModelVersion,
     Rejection,
     Result,
     Study,
-    User,
 )
 
 PAGE = 1000
@@ -116,32 +113,6 @@ def stranded(session: Session, job_id: int, limit: int = PAGE) -> list[int]:
             .limit(limit)
         )
     )
-
-
-def retry_failed(session: Session, job_id: int, actor: User | str) -> int:
-    """Let what failed (or was cancelled) wait again, and open the job; answers how many entries."""
-    again = (EntryStatus.FAILED, EntryStatus.CANCELLED)
-    ids = select(Entry.id).where(Entry.job_id == job_id, Entry.status.in_(again))
-    session.execute(delete(Rejection).where(Rejection.entry_id.in_(ids)))
-    count = len(
-        session.scalars(
-            update(Entry)
-            .where(Entry.job_id == job_id, Entry.status.in_(again))
-            .values(status=EntryStatus.WAITING, attempts=0)
-            .returning(Entry.id)
-        ).all()
-    )
-    job = session.get_one(Job, job_id)
-    if not count and job.state not in (JobState.FAILED, JobState.CANCELLED):
-        raise Conflict(f"Job {job_id} has nothing that failed.")
-    session.execute(
-        update(Job)
-        .where(Job.id == job_id)
-        # Not listed: the ingest walks the sources again, passes by what is settled, and reads what never was.
-        .values(state=JobState.RUNNING, listed=False, attempts=0, error=None, finished_at=None, lease_until=None)
-    )
-    audit.record(session, actor, "job.retry", f"job {job_id}", entries=count)
-    return count
 
 
 @dataclass(frozen=True)

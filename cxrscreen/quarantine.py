@@ -1,22 +1,18 @@
-"""What has no score: rejected and failed entries of every job with their reasons, and trying them again."""
+"""What has no score: rejected and failed entries of every job with their reasons. Trying them again is in `retries`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from cxrscreen import audit, sources
-from cxrscreen.blobs import Blobs
 from cxrscreen.imaging.reasons import sentence
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Rejection, Upload, User
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, Rejection
 
 PAGE = 1000
-ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 SET_ASIDE = (EntryStatus.REJECTED, EntryStatus.FAILED)
 
 
@@ -47,18 +43,6 @@ class Aside:
     rejection: Rejection
     job: Job
     thumb: int | None
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What a retry did: entries that wait again, by job; and how many were left, as their bytes are gone."""
-
-    by_job: dict[int, int]
-    left: int
-
-    @property
-    def again(self) -> int:
-        return sum(self.by_job.values())
 
 
 def page(session: Session, choice: Choice, *, before: int | None = None, limit: int = 50) -> list[Aside]:
@@ -99,33 +83,6 @@ def rows(session: Session, choice: Choice) -> Iterator[dict[str, Any]]:
         session.expunge_all()
 
 
-def retry(session: Session, entry_ids: Sequence[int], actor: User | str, store: Blobs) -> Tried:
-    """Let entries wait again whose bytes are still there, and open their jobs.
-
-    After the commit wake an ingest worker for each job of the answer. The entries keep their place in the account: what
-    was rejected or failed waits.
-    """
-    query = _chosen(Choice()).where(Entry.id.in_(entry_ids)).order_by(Entry.id)
-    found = [Aside(*row) for row in session.execute(query)]
-    sources: dict[tuple[int, str], bool] = {}
-    again: dict[int, list[int]] = {}
-    for aside in found:
-        if _is_there(session, aside, store, sources):
-            again.setdefault(aside.job.id, []).append(aside.entry.id)
-    # In the order of their numbers: two people who try the same ones again must not wait for each other.
-    for job_id in sorted(again):
-        ids = again[job_id]
-        session.execute(delete(Rejection).where(Rejection.entry_id.in_(ids)))
-        waits = {"status": EntryStatus.WAITING, "attempts": 0}
-        session.execute(update(Entry).where(Entry.id.in_(ids), Entry.status.in_(SET_ASIDE)).values(waits))
-        # Not listed: the ingest walks the sources again, passes by what is settled, and reads what waits.
-        opened = {"listed": False, "attempts": 0, "error": None, "finished_at": None, "lease_until": None}
-        session.execute(update(Job).where(Job.id == job_id).values(opened))
-        session.execute(update(Job).where(Job.id == job_id, Job.state.in_(ENDED)).values(state=JobState.RUNNING))
-        audit.record(session, actor, "job.retry", f"job {job_id}", entries=len(ids), chosen=True)
-    return Tried({job_id: len(ids) for job_id, ids in again.items()}, len(entry_ids) - sum(map(len, again.values())))
-
-
 def failed(session: Session, choice: Choice, limit: int = PAGE) -> list[int]:
     """Entries of a choice that failed by our fault, the oldest first."""
     mine = Choice(choice.job, choice.reason, EntryStatus.FAILED)
@@ -141,29 +98,3 @@ def _chosen(choice: Choice) -> Select[Entry, Rejection, Job, int]:
         .outerjoin(Image, Image.id == Entry.image_id)
         .where(*choice.conditions())
     )
-
-
-def _is_there(session: Session, aside: Aside, store: Blobs, known: dict[tuple[int, str], bool]) -> bool:
-    """The bytes of an entry can be read again: from the store, or from the source that it came from."""
-    entry = aside.entry
-    if aside.thumb is not None:
-        image = session.get_one(Image, aside.thumb)
-        return store.exists("originals", image.sha256) or (image.path is not None and sources.is_there(image.path))
-    if entry.frames > 1:  # frames are read with their file, whose other frames are settled
-        return False
-    for source in aside.job.sources:
-        label = str(source.get("label", ""))
-        if entry.name == label or entry.name.startswith(f"{label.rstrip('/')}/"):
-            key = (aside.job.id, label)
-            if key not in known:
-                known[key] = _source_is_there(session, source, store)
-            return known[key]
-    return False
-
-
-def _source_is_there(session: Session, source: dict[str, Any], store: Blobs) -> bool:
-    if "upload" in source:
-        upload = session.get(Upload, source["upload"])
-        return upload is not None and upload.removed_at is None and store.exists("uploads", upload.sha256)
-    path = str(source["path"])
-    return sources.is_url(path) or Path(path).exists()  # a store is asked when it is read

@@ -16,6 +16,7 @@ from dashboard import (
     auth,
     bulk,
     charts,
+    clearing,
     compare,
     deletion,
     drift,
@@ -46,7 +47,7 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(agreement, audit, auth, bulk, charts, compare, deletion, drift, exports, groups, images),
+    *(agreement, audit, auth, bulk, charts, clearing, compare, deletion, drift, exports, groups, images),
     *(jobs, models, operating, people),
     languages,
     *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),

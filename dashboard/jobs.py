@@ -20,10 +20,11 @@ from flask import (
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from cxrscreen import clearing, db, entries, jobs, queue, registry, timeline, worklist
+from cxrscreen import clearing, db, entries, jobs, queue, registry, retries, timeline, uploaded, worklist
 from cxrscreen.imaging.reasons import sentence
 from cxrscreen.tables import EntryStatus, Job, JobState, ModelVersion, User
 from dashboard import forms, identity, sheets
+from dashboard.clearing import left_in_cleared
 from dashboard.languages import said
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -62,6 +63,7 @@ def show(job_id: int) -> str:
         limit = registry.threshold(session, version.id)
         flagged = bool(worklist.page(session, version.id, limit, worklist.Filters(state="all", job=job_id), limit=1))
         past = _past(session, job)
+        standing = uploaded.clearable(session, job)
     return render_template(
         "job.html",
         job=job,
@@ -72,6 +74,7 @@ def show(job_id: int) -> str:
         threshold=limit,
         open=job.state in jobs.OPEN,
         cleared=clearing.of_job(job),
+        uploaded=standing,
         **past,
     )
 
@@ -102,10 +105,10 @@ def act(job_id: int, action: str) -> AnyResponse:
     if action not in ACTIONS:
         abort(404)
     me = identity.signed_in().row
-    change = entries.retry_failed if action == "retry" else getattr(jobs, action)
+    change = retries.failed if action == "retry" else getattr(jobs, action)
     with db.write() as session:
         jobs.get(session, job_id)
-        change(session, job_id, me)
+        tried = change(session, job_id, me)
         session.flush()
         session.expire_all()
         job = jobs.get(session, job_id)
@@ -113,6 +116,8 @@ def act(job_id: int, action: str) -> AnyResponse:
     if wakes:
         queue.submit(queue.INGEST, job_id)
     flash(SAID[action], "good")
+    if action == "retry" and tried.cleared:
+        flash(left_in_cleared(tried.cleared), "note")
     return redirect(url_for("jobs.show", job_id=job_id))
 
 

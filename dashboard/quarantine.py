@@ -9,11 +9,12 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from flask_babel import gettext, ngettext
 from werkzeug.wrappers import Response as AnyResponse
 
-from cxrscreen import blobs, db, jobs, quarantine, queue
+from cxrscreen import blobs, db, jobs, quarantine, queue, retries
 from cxrscreen.errors import UsageError
 from cxrscreen.quarantine import Choice
 from cxrscreen.tables import EntryStatus
 from dashboard import forms, identity, sheets
+from dashboard.clearing import left_in_cleared
 
 blueprint = Blueprint("quarantine", __name__, url_prefix="/quarantine")
 
@@ -60,7 +61,7 @@ def retry() -> AnyResponse:
     if not chosen:
         raise UsageError("Choose the entries that should be tried again.")
     with db.write() as session:
-        tried = quarantine.retry(session, chosen, identity.signed_in().row, blobs.store())
+        tried = retries.chosen(session, chosen, identity.signed_in().row, blobs.store())
     for job_id in tried.by_job:
         queue.submit(queue.INGEST, job_id)
     if tried.again:
@@ -73,6 +74,7 @@ def retry() -> AnyResponse:
             "%(num)d were left: their bytes are no longer where they were.",
             tried.left,
         )
+    said = f"{said} {left_in_cleared(tried.cleared)}".rstrip()
     flash(said, "good" if tried.again else "bad")
     return redirect(url_for("quarantine.index", **_address(choice)))
 

@@ -27,6 +27,7 @@ RIGHTS = (
     # Pages that all may open, and that show administrators more.
     (Role.ADMIN, "", "See a candidate version's answers beside those in use, and end other people's uploads"),
     (Role.ADMIN, "people.*", "Add people, set their roles, keep them out, and make sign-in links"),
-    (Role.ADMIN, "deletion.*", "Delete studies"),
+    # What no other button takes back.
+    (Role.ADMIN, "deletion.* clearing.*", "Delete studies, and clear the uploaded files of a job by hand"),
     (Role.ADMIN, "audit.index", "Read who did what, and who looked at what"),
 )

@@ -33,6 +33,7 @@ from cxrscreen.tables import (
     Role,
     Schedule,
     Study,
+    Upload,
     User,
 )
 from dashboard import create_app
@@ -197,6 +198,9 @@ def full(site: Site) -> Site:
         session.add(Result(image_id=1, model_version_id=site.model_id, **{**seed.result(0.9), "heat": heat}))
         job = done_job(session, site.model_id)
         assert job.id == 1
+        session.add(Upload(id=1, name="archive.zip", size=10**9, sha256="0" * 64))
+        job.sources = [{"upload": 1, "label": "archive.zip"}]
+        session.add(Entry(job_id=1, name="archive.zip/notes.txt", status=EntryStatus.REJECTED))
         scored(session, "case", [0.8, 0.7], site.model_id, job)
         session.add(Schedule(name="Nightly", cron="0 22 * * *", timezone="Europe/Minsk", enabled=True))
     return site

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dashboard_fixtures import PASSWORD, Browser
@@ -15,7 +16,7 @@ from steps import entries_of, png, screen_all
 from test_cxrscreen_deletion import archive, study_of, upload
 from test_cxrscreen_orphans import let_time_pass
 
-from cxrscreen import blobs, clearing, db, deletion, entries, inventory, jobs, orphans, quarantine, sources, users
+from cxrscreen import blobs, clearing, db, deletion, entries, inventory, jobs, orphans, retries, sources, users
 from cxrscreen.inventory import Trouble
 from cxrscreen.settings import Settings
 from cxrscreen.tables import AuditEvent, Entry, EntryStatus, Image, Job, JobKind, JobState, Role, Upload, now
@@ -129,7 +130,7 @@ def test_what_was_set_aside_keeps_its_file_until_it_is_settled(model: int) -> No
         aside = session.scalars(select(Entry.id).where(Entry.status == EntryStatus.REJECTED)).all()
     # Trying it again walks the job's files, and passes by those that went.
     with db.write() as session:
-        assert quarantine.retry(session, aside, "a test", blobs.store()).by_job == {job_id: 1}
+        assert retries.chosen(session, aside, "a test", blobs.store()).by_job == {job_id: 1}
     assert clearing.run(blobs.store()) == 0, "the job is open"
     ingest.run(job_id)
     screen_all()
@@ -153,7 +154,7 @@ def test_a_picture_refused_by_the_screening_is_tried_again_without_its_file(mode
     days_pass(job_id)
     assert clearing.run(blobs.store()) == 1 and not uploaded(data)
     with db.write() as session:
-        assert quarantine.retry(session, [entry.id], "a test", blobs.store()).by_job == {job_id: 1}
+        assert retries.chosen(session, [entry.id], "a test", blobs.store()).by_job == {job_id: 1}
     ingest.run(job_id)
     screen_all()
     assert entries_of(job_id) == {"night.zip/0.png": EntryStatus.SCORED}
@@ -174,15 +175,15 @@ def test_one_who_tries_again_meanwhile_goes_first(model: int, monkeypatch: pytes
     data = archive(png(1))
     job_id = upload_and_screen(data, model)
     days_pass(job_id)
-    look = clearing._all_stored
+    look = clearing.look
 
-    def opened_after(*arguments: object) -> dict[str, int]:
-        found = look(*arguments)  # type: ignore[arg-type]
+    def opened_after(*arguments: Any, **options: bool) -> dict[str, clearing.Held]:
+        found = look(*arguments, **options)
         with db.write() as session:
             session.execute(update(Job).values(state=JobState.RUNNING, finished_at=None))
         return found
 
-    monkeypatch.setattr(clearing, "_all_stored", opened_after)
+    monkeypatch.setattr(clearing, "look", opened_after)
     assert clearing.run(blobs.store()) == 0 and uploaded(data)
 
 

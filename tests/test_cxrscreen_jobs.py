@@ -8,7 +8,7 @@ import pytest
 import seed
 from sqlalchemy import func, select
 
-from cxrscreen import audit, batches, db, entries, ingests, jobs, queue
+from cxrscreen import audit, batches, db, entries, ingests, jobs, queue, retries
 from cxrscreen.batches import Answer
 from cxrscreen.errors import Conflict
 from cxrscreen.imaging.reasons import Reason
@@ -77,7 +77,7 @@ def test_retry_lets_what_failed_wait_again(database: Settings) -> None:
         answers = [Answer(image.id, reason=Reason.INTERNAL, failed=True) for image in work.images[:2]]
         batches.finish(session, work, "w", [*answers, Answer(work.images[2].id, seed.result())])
     with db.write() as session:
-        assert entries.retry_failed(session, job_id, "a test") == 2
+        assert retries.failed(session, job_id, "a test").by_job == {job_id: 2}
         account = jobs.account(session, job_id)
         assert (account.scored, account.waiting, account.failed, account.reasons) == (1, 2, 0, {})
         assert len(entries.stranded(session, job_id)) == 2

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from stack_fixtures import register
 from steps import entries_of, job_over, png, screen_all
 
-from cxrscreen import blobs, db, entries, jobs, quarantine
+from cxrscreen import blobs, db, entries, jobs, quarantine, retries
 from cxrscreen.imaging.reasons import Reason, sentence
 from cxrscreen.quarantine import Choice
 from cxrscreen.settings import Settings
@@ -21,9 +21,9 @@ from cxrscreen.tables import Entry, EntryStatus, Job, JobState, Rejection
 from worker import ingest
 
 
-def tried(ids: list[int]) -> quarantine.Tried:
+def tried(ids: list[int]) -> retries.Tried:
     with db.write() as session:
-        return quarantine.retry(session, ids, "a test", blobs.store())
+        return retries.chosen(session, ids, "a test", blobs.store())
 
 
 def id_of(job_id: int, name: str) -> int:

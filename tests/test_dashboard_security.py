@@ -87,6 +87,7 @@ def test_each_role_may_do_its_own_and_no_more(full: Site) -> None:
         "/models/1/threshold",
         "/models/1/rescreen",
         "/studies/1/delete",
+        "/jobs/1/clear",
     }
     readers = {"/studies/1/review", "/studies/undo", "/worklist/selected", "/agreement", "/reviewed.parquet"}
     for name, forbidden in (("operator", admins | readers), ("reader", admins)):

@@ -1,4 +1,4 @@
-"""`screen`, `rescreen`, `jobs`, `job`: archives in, tables out."""
+"""`screen`, `rescreen`: archives in, tables out."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from cxrscreen.cli.common import check_device, choose_model, left_of, open_database, print_account, wait_for
+from cxrscreen.cli.common import check_device, choose_model, open_database, print_account, wait_for
 from cxrscreen.cli.later import later
 from cxrscreen.cli.targets import TargetFile
-from cxrscreen.cli.terminal import NOTICE, answered, err, out, show
-from cxrscreen.errors import NotFound, UsageError
+from cxrscreen.cli.terminal import NOTICE, err, out
+from cxrscreen.errors import NotFound
 from cxrscreen.formulas import harmless
 
 if TYPE_CHECKING:
-    from cxrscreen import db, entries, jobs, local, queue, registry, settings, sources, tables, timeline, worklist
+    from cxrscreen import db, entries, jobs, local, queue, registry, settings, sources, tables, worklist
 else:
     db, entries, jobs, local, queue, registry = later("db", "entries", "jobs", "local", "queue", "registry")
-    settings, sources, tables, timeline, worklist = later("settings", "sources", "tables", "timeline", "worklist")
+    settings, sources, tables, worklist = later("settings", "sources", "tables", "worklist")
 
 ROWS = 1000
 ROW_FILE = TargetFile(".csv", ".parquet")
@@ -93,72 +92,6 @@ def rescreen(model: str | None, since: datetime | None, target: Path | None, as_
     raise click.exceptions.Exit(_follow(job, target, as_json))
 
 
-@click.command("jobs")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def jobs_table(as_json: bool) -> None:
-    """List the latest jobs, and what became of their files."""
-    open_database()
-    with db.read() as session:
-        states = [jobs.progress(session, job) for job in jobs.latest(session)]
-    if answered(states, as_json, "No jobs yet. `cxrscreen screen FOLDER` makes one."):
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "outlook", "title"):
-        table.add_column(column, justify="right" if column in ("id", "found", "scored") else "left")
-    for state in states:
-        told = {**state, "outlook": left_of(state)}
-        table.add_row(*(str(told[str(column.header)]) for column in table.columns))
-    show(table)
-
-
-@click.command()
-@click.argument("job_id", type=int, metavar="ID")
-@click.option("--cancel", is_flag=True, help="End it; what waits is cancelled.")
-@click.option("--pause", is_flag=True, help="Stop after the batch in hand.")
-@click.option("--resume", is_flag=True, help="Go on with a paused one.")
-@click.option("--retry", is_flag=True, help="Let what failed or was cancelled wait again.")
-@click.option("--out", "target", type=ROW_FILE, help="Write its rows here, as `screen --out` does.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def job(job_id: int, target: Path | None, as_json: bool, **actions: bool) -> None:
-    """Show a job, or cancel, pause, resume or retry it.
-
-    ID is its number in `cxrscreen jobs`. Tells what became of its files, how long it will take, and what happened to
-    it (times are UTC).
-    """
-    asked = [name for name, wanted in actions.items() if wanted]
-    if len(asked) > 1:
-        raise UsageError(f"--{asked[0]} and --{asked[1]} at once cannot be: ask for one of them.")
-    action = asked[0] if asked else None
-    open_database()
-    with db.write() as session:
-        jobs.get(session, job_id)
-        if action == "retry":
-            entries.retry_failed(session, job_id, "command line")
-        elif action:
-            getattr(jobs, action)(session, job_id, "command line")
-    if action in ("retry", "resume") and settings.get_settings().broker:
-        queue.submit(queue.INGEST, job_id)
-    if target is not None:
-        _write_rows(job_id, target)
-    with db.read() as session:
-        row = jobs.get(session, job_id)
-        state = jobs.progress(session, row)
-        past = timeline.events(session, row)
-    if as_json:
-        events = [{"at": e.at.isoformat(), "what": e.what, "actor": e.actor, "detail": e.detail} for e in past]
-        click.echo(json.dumps({**state, "events": events}, indent=2))
-        return
-    out.print(f"job {job_id}: {state['state']}, {state['title']}", markup=False)
-    if state["error"]:
-        out.print(str(state["error"]), style="red", markup=False)
-    print_account(state)
-    if left := left_of(state):
-        out.print(f"{state['rate']:.1f} images a second, {left}", markup=False)
-    for event in past:
-        who = f" by {event.actor}" if event.actor else ""
-        out.print(f"  {event.at:%Y-%m-%d %H:%M:%S} {event.words}{who}  {event.detail}".rstrip(), markup=False)
-
-
 def _check_workers() -> None:
     """Before there is a job: the workers that this command would start can run."""
     if local.is_running():
@@ -185,7 +118,7 @@ def _follow(job: tables.Job, target: Path | None, as_json: bool) -> int:
         )
         raise
     if target is not None:
-        _write_rows(job.id, target)
+        write_rows(job.id, target)
     with db.read() as session:
         version = registry.get(session, str(job.model_version_id))
         limit = registry.threshold(session, version.id)
@@ -211,7 +144,7 @@ def _follow(job: tables.Job, target: Path | None, as_json: bool) -> int:
     return 0 if state["state"] == tables.JobState.DONE and not state["failed"] else 1
 
 
-def _write_rows(job_id: int, target: Path) -> None:
+def write_rows(job_id: int, target: Path) -> None:
     """Write beside the target and rename, so that a file that is there is whole."""
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
