@@ -79,6 +79,7 @@ class Bench:
         self.counts: dict[str, int] = {}
         self.apart = 0.0
         self.peaks: dict[str, int] = {}
+        self.bare_core_ms: list[float] = []
 
     def run(self, rounds: int, features: bool) -> dict[str, Any]:
         turns: list[Callable[[Path], object]] = [self._parts, self._bare_and_system, self._others]
@@ -110,7 +111,9 @@ class Bench:
 
     def _bare_and_system(self, room: Path) -> None:
         count = len(self.jpeg)
+        before = time.process_time()
         scores = self._time("bare", count, lambda: ways.bare(self.screener, self.jpeg, room / "bare"))
+        self.bare_core_ms.append(1000 * (time.process_time() - before) / count)
         said = self._system(room)
         # The system gives no score to what lies far from its model's training; the bare loop has no such gate.
         assert said and said.keys() <= scores.keys(), "the bare loop and the system scored different files"
@@ -150,6 +153,13 @@ class Bench:
             self._note(f"system {part}", len(files), system.screen(files[0].parent, self.trained))
         shutil.rmtree(room)
 
+    def _spent(self, rates: dict[str, float]) -> dict[str, float]:
+        """What an image costs the bare loop in processor time, and how busy that keeps the cores."""
+        if not self.bare_core_ms:
+            return {}
+        spent = statistics.median(self.bare_core_ms)
+        return {"core_ms": round(spent, 2), "busy": round(spent * rates["bare"] / 1000 / ways.CORES, 3)}
+
     def _report(self, rounds: int) -> dict[str, Any]:
         rates = {way: self.counts[way] / statistics.median(took) for way, took in self.seconds.items()}
         if "decode" in rates:
@@ -169,6 +179,7 @@ class Bench:
             "engine": self.screener.engine.name,
             "rates": {way: round(rate, 2) for way, rate in rates.items()},
             "core_seconds_per_image": round(ways.CORES / rates["system"], 5),
+            "bare": self._spent(rates),
             "ratios": {
                 name: round(rates[one] / rates[other], 3)
                 for name, (one, other) in pairs.items()
@@ -196,6 +207,8 @@ def show(report: dict[str, Any]) -> None:
         f"{report['machine']}; engine {report['engine']}; scores of bare loop and system at most "
         f"{report['scores_apart']:.1e} apart; peak memory in MB {report['peak_mb']}"
     )
+    if spent := report["bare"]:
+        console.print(f"the bare loop: {spent['core_ms']} core-milliseconds an image, cores busy {spent['busy']:.0%}")
 
 
 if __name__ == "__main__":
