@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from cxrscreen import blobs, db, jobs, quarantine, queue, retries
 from cxrscreen.errors import UsageError
 from cxrscreen.quarantine import Choice
+from cxrscreen.retries import Tried
 from cxrscreen.tables import EntryStatus
 from dashboard import forms, identity, sheets
 from dashboard.clearing import left_in_cleared
@@ -56,12 +57,7 @@ def export() -> Response:
 def retry() -> AnyResponse:
     """Try the chosen entries again, or all that failed by our fault; the filter is in the address."""
     choice = _choice()
-    with db.read() as session:
-        chosen = quarantine.failed(session, choice) if "all" in request.form else _ids()
-    if not chosen:
-        raise UsageError("Choose the entries that should be tried again.")
-    with db.write() as session:
-        tried = retries.chosen(session, chosen, identity.signed_in().row, blobs.store())
+    tried = _tried(_failed(choice) if "all" in request.form else iter([_ids()]))
     for job_id in tried.by_job:
         queue.submit(queue.INGEST, job_id)
     if tried.again:
@@ -77,6 +73,31 @@ def retry() -> AnyResponse:
     said = f"{said} {left_in_cleared(tried.cleared)}".rstrip()
     flash(said, "good" if tried.again else "bad")
     return redirect(url_for("quarantine.index", **_address(choice)))
+
+
+def _tried(pages: Iterator[list[int]]) -> Tried:
+    """Try the first of these again of which any can be: those that stay as they are must not stand before the rest."""
+    seen = left = cleared = 0
+    for chosen in pages:
+        with db.write() as session:
+            tried = retries.chosen(session, chosen, identity.signed_in().row, blobs.store())
+        seen, left, cleared = seen + len(chosen), left + tried.left, cleared + tried.cleared
+        if tried.again:
+            return Tried(tried.by_job, left, cleared)
+    if not seen:
+        raise UsageError("Choose the entries that should be tried again.")
+    return Tried({}, left, cleared)
+
+
+def _failed(choice: Choice) -> Iterator[list[int]]:
+    last = 0
+    while True:
+        with db.read() as session:
+            found = quarantine.failed(session, choice, last)
+        if not found:
+            return
+        last = found[-1]
+        yield found
 
 
 def _ids() -> list[int]:

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 from dashboard_fixtures import Browser, Site
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from stack_fixtures import Done, register
 from steps import entries_of, job_over, png, screen_all
 from test_cxrscreen_clearing import days_pass, group, upload_and_screen, uploaded
 from test_cxrscreen_deletion import archive, upload
 
-from cxrscreen import blobs, clearing, db, entries, inventory, jobs, retries
+from cxrscreen import blobs, clearing, db, entries, inventory, jobs, quarantine, retries
 from cxrscreen import uploaded as by_hand
 from cxrscreen.errors import Conflict, UsageError
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.inventory import Trouble
 from cxrscreen.settings import Settings
-from cxrscreen.tables import AuditEvent, Entry, EntryStatus, Image, Job, JobState, Upload, User
+from cxrscreen.tables import AuditEvent, Entry, EntryStatus, Image, Job, JobState, Rejection, Upload, User
 from worker import ingest
 
 README = b"no picture at all"
@@ -372,3 +372,26 @@ def test_the_command_line_refuses_in_one_line(either_site: Site, cli_here: Calla
     folder = job_over(tmp_path, either_site.model_id)
     done = cli_here("job", str(folder), "--clear-uploads", "--yes")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "has no uploaded files" in done.stderr
+
+
+def test_what_is_left_does_not_stand_before_what_can_be_tried(either_site: Site, tmp_path: Path) -> None:
+    site, browser = either_site, either_site.browser("operator")
+    lost = cleared_site(site, archive(b"one text"))
+    many = quarantine.PAGE
+    with db.write() as session:
+        rows = [{"job_id": lost, "name": f"night.zip/{n}.txt", "status": EntryStatus.FAILED} for n in range(many)]
+        ids = session.scalars(insert(Entry).returning(Entry.id), rows).all()
+        session.execute(insert(Rejection), [{"entry_id": n, "job_id": lost, "reason": "internal"} for n in ids])
+    assert cleared_by_hand(lost).entries == {"failed": many + 1}
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.txt").write_bytes(README)
+    folder = job_over(tmp_path / "f", site.model_id)
+    with db.write() as session:
+        entry = Entry(job_id=folder, name="f/a.txt")
+        session.add(entry)
+        session.flush()
+        entries.reject(session, entry, Reason.INTERNAL, status=EntryStatus.FAILED)
+    assert browser.post("/quarantine/retry", {"all": "yes"}).status_code == 302
+    page = browser.page("/quarantine")
+    assert f"1 entry waits again. {many + 1} entries stood in an uploaded file that was cleared" in page
+    assert entries_of(folder) == {"f/a.txt": EntryStatus.WAITING} and state_of(lost)[1].failed == many + 1

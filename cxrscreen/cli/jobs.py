@@ -105,7 +105,7 @@ def _clear(job_id: int, yes: bool) -> None:
     with db.read() as session:
         row = jobs.get(session, job_id)
         standing, stake = uploaded.standing(session, row), uploaded.stake(session, row)
-    text = f"Clear the uploaded files of job {job_id} ({standing.files}, {standing.bytes:,} bytes)?"
+    text = f"Clear the uploaded files of job {job_id} (files: {standing.files}, {standing.bytes:,} bytes)?"
     if stake.count:
         text += f" Entries that cannot be tried again without them: {_counts(stake.entries)}."
     if stake.unread:
