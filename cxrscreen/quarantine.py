@@ -84,7 +84,7 @@ def rows(session: Session, choice: Choice) -> Iterator[dict[str, Any]]:
 
 
 def failed(session: Session, choice: Choice, after: int = 0, limit: int = PAGE) -> list[int]:
-    """Entries of a choice that failed by our fault, the oldest first, a page at a time; `after` is the last one seen."""
+    """Entries of a choice that failed by our fault, the oldest first, a page at a time; `after` is the last seen."""
     mine = Choice(choice.job, choice.reason, EntryStatus.FAILED)
     query = select(Entry.id).join(Rejection, Rejection.entry_id == Entry.id).where(*mine.conditions())
     return list(session.scalars(query.where(Entry.id > after).order_by(Entry.id).limit(limit)))
