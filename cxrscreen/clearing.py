@@ -10,7 +10,7 @@ lets go of by hand, with what could still be tried again from it, is in `uploade
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ ACTOR = "sweep"
 PAGE = 1000
 ASKING = 16  # threads that wait for a store which is a service
 CLEARED = "cleared"  # of a source: when its file went, in ISO 8601
+PASSED = "passed"  # of a source whose file went with a study: a retry left what came in it alone
 SETTLED = (EntryStatus.SCORED, EntryStatus.DUPLICATE)
 
 
@@ -120,15 +121,17 @@ def of_job(job: Job) -> Cleared | None:
     return Cleared(len(gone), len(job.sources), images, latest, given_up, any("unread" in source for source in gone))
 
 
-def came_in_cleared(sources: Sequence[dict[str, Any]]) -> Callable[[str], bool]:
-    """Tells by the name of a job's entry whether it came in an uploaded file that was cleared."""
-    labels = {str(source["label"]): CLEARED in source for source in sources if "upload" in source}
+def passed_by(source: dict[str, Any]) -> bool:
+    """Whether an ingest has nothing to read here: what came in it is settled, waits for a score alone, or was left.
 
-    def came(name: str) -> bool:
-        label = label_of(name, labels)
-        return label is not None and labels[label]
+    Of a file that is gone without such a word nobody knows what it held, and the job has to say so.
+    """
+    return CLEARED in source or PASSED in source
 
-    return came
+
+def gone_labels(session: Session, job: Job) -> set[str]:
+    """The names of its uploaded files that were let go of: cleared, or deleted with a study that came in them."""
+    return {str(source["label"]) for source in job.sources if "upload" in source} - kept_labels(session, job)
 
 
 def kept_labels(session: Session, job: Job) -> set[str]:

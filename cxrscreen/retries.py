@@ -32,7 +32,7 @@ class Tried:
 
     by_job: dict[int, int]
     left: int = 0  # their bytes are gone from where they were, or they never were to be tried
-    cleared: int = 0  # they stood in an uploaded file that was cleared
+    cleared: int = 0  # they stood in an uploaded file that was cleared, or deleted with a study
 
     @property
     def again(self) -> int:
@@ -47,18 +47,17 @@ def failed(session: Session, job_id: int, actor: User | str) -> Tried:
     job = _hold(session, [job_id])[job_id]
     mine = (Entry.job_id == job_id, Entry.status.in_(UNDONE))
     again = cleared = 0
-    if any(clearing.CLEARED in source for source in job.sources):
+    if gone := clearing.gone_labels(session, job):
         again += _let_wait(session, (*mine, Entry.image_id.is_not(None)))
-        came_in_cleared = clearing.came_in_cleared(job.sources)
         for page in _without_image(session, mine):
-            ids = [row.id for row in page if not came_in_cleared(row.name)]
+            ids = [row.id for row in page if clearing.label_of(row.name, gone) is None]
             cleared += len(page) - len(ids)
             again += _let_wait(session, (Entry.id.in_(ids), *mine)) if ids else 0
     else:
         again += _let_wait(session, mine)
     if not again:
-        _expect_unread(job, cleared)
-    _open(session, job_id, tuple(JobState))
+        _expect_unread(job, gone, cleared)
+    _open(session, job, gone, tuple(JobState))
     audit.record(session, actor, "job.retry", f"job {job_id}", entries=again)
     return Tried({job_id: again}, cleared=cleared)
 
@@ -77,11 +76,11 @@ def chosen(session: Session, entry_ids: Sequence[int], actor: User | str, store:
     # Before anything is held: a store may take its time.
     there = {entry.id for entry, job, image in found if _is_there(session, entry, job, image, store, known)}
     held = _hold(session, {entry.job_id for entry, _, _ in found})
-    gone = {job_id: clearing.came_in_cleared(job.sources) for job_id, job in held.items()}
+    gone = {job_id: clearing.gone_labels(session, job) for job_id, job in held.items()}
     again: dict[int, list[int]] = {}
     cleared = 0
     for entry, _, image in found:
-        if image is None and gone[entry.job_id](entry.name):
+        if image is None and clearing.label_of(entry.name, gone[entry.job_id]) is not None:
             cleared += 1
         elif entry.id in there:
             again.setdefault(entry.job_id, []).append(entry.id)
@@ -90,7 +89,7 @@ def chosen(session: Session, entry_ids: Sequence[int], actor: User | str, store:
         # None where somebody else was first.
         if count := _let_wait(session, (Entry.id.in_(ids), Entry.status.in_(SET_ASIDE))):
             counts[job_id] = count
-            _open(session, job_id, ENDED)
+            _open(session, held[job_id], gone[job_id], ENDED)
             audit.record(session, actor, "job.retry", f"job {job_id}", entries=count, chosen=True)
     return Tried(counts, len(entry_ids) - cleared - sum(counts.values()), cleared)
 
@@ -116,18 +115,31 @@ def _let_wait(session: Session, which: Sequence[ColumnElement[bool]]) -> int:
     return len(session.scalars(update(Entry).where(*which).values(waits).returning(Entry.id)).all())
 
 
-def _open(session: Session, job_id: int, these: Sequence[JobState]) -> None:
-    """Let an ingest come again; a job in one of these states runs."""
+def _open(session: Session, job: Job, gone: set[str], these: Sequence[JobState]) -> None:
+    """Let an ingest come again, which passes by the files that are gone; a job in one of these states runs."""
+    unsaid = {str(source["label"]) for source in job.sources if not clearing.passed_by(source)} & gone
+    if read := {label for label in unsaid if _was_read(session, job.id, label)}:
+        passed = {clearing.PASSED: True}
+        job.sources = [source | passed if source.get("label") in read else source for source in job.sources]
     # Not listed: the ingest walks the sources again, passes by what is settled, and reads what waits or never was read.
     opened = {"listed": False, "attempts": 0, "error": None, "finished_at": None, "lease_until": None}
-    session.execute(update(Job).where(Job.id == job_id).values(opened))
-    session.execute(update(Job).where(Job.id == job_id, Job.state.in_(these)).values(state=JobState.RUNNING))
+    session.execute(update(Job).where(Job.id == job.id).values(opened))
+    session.execute(update(Job).where(Job.id == job.id, Job.state.in_(these)).values(state=JobState.RUNNING))
 
 
-def _expect_unread(job: Job, cleared: int) -> None:
+def _was_read(session: Session, job_id: int, label: str) -> bool:
+    """Something of it stands in the account: of a file that is gone and never was read the ingest has to say so."""
+    inside = Entry.name.startswith(f"{label}/", autoescape=True)
+    return (
+        session.scalar(select(Entry.id).where(Entry.job_id == job_id, (Entry.name == label) | inside).limit(1))
+        is not None
+    )
+
+
+def _expect_unread(job: Job, gone: set[str], cleared: int) -> None:
     """A job without an entry to try again is opened only for what its sources may hold that was never found."""
     cut_short = job.state in (JobState.FAILED, JobState.CANCELLED)
-    if cut_short and not (job.sources and all(clearing.CLEARED in source for source in job.sources)):
+    if cut_short and not (job.sources and all(source.get("label") in gone for source in job.sources)):
         return
     if cleared:
         raise Conflict(

@@ -16,9 +16,9 @@ from sqlalchemy import insert, select, update
 from stack_fixtures import Done, register
 from steps import entries_of, job_over, png, screen_all
 from test_cxrscreen_clearing import days_pass, group, upload_and_screen, uploaded
-from test_cxrscreen_deletion import archive, upload
+from test_cxrscreen_deletion import archive, study_of, upload
 
-from cxrscreen import blobs, clearing, db, entries, inventory, jobs, quarantine, retries
+from cxrscreen import blobs, clearing, db, deletion, entries, inventory, jobs, quarantine, retries
 from cxrscreen import uploaded as by_hand
 from cxrscreen.errors import Conflict, UsageError
 from cxrscreen.imaging.reasons import Reason
@@ -175,6 +175,43 @@ def test_a_job_that_was_never_read_is_not_opened_for_a_file_that_is_gone(model: 
         job = jobs.get(session, job_id)
         told = clearing.of_job(job)
     assert job.state == JobState.CANCELLED and told is not None and told.unread
+
+
+def test_a_file_that_went_with_a_study_is_passed_by_like_one_that_was_cleared(model: int) -> None:
+    gone = archive(png(1), README, png(2))
+    job_id = group(model, {"gone.zip": gone, "stays.zip": archive(png(3), b"another text")})
+    for name in ("gone.zip/0.png", "gone.zip/1.png", "gone.zip/2.png", "stays.zip/1.png"):
+        fails(job_id, name)
+    with db.write() as session:
+        deletion.delete_study(session, study_of(png(1)), "a test")
+    assert not uploaded(gone)
+    assert try_failed(job_id) == retries.Tried({job_id: 2}, cleared=2)
+    ingest.run(job_id)
+    screen_all()
+    state, account = state_of(job_id)
+    assert (state, account.scored, account.failed, account.rejected) == (JobState.DONE, 2, 2, 1)
+    both = [id_of(job_id, name) for name in ("gone.zip/1.png", "stays.zip/1.png")]
+    assert try_chosen(both) == retries.Tried({job_id: 1}, left=0, cleared=1)
+
+
+def test_a_job_that_begins_after_its_file_is_gone_says_so(model: int) -> None:
+    data = archive(png(1), README)
+    upload_and_screen(data, model)
+    with db.write() as session:
+        row = Upload(name="again.zip", size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        session.add(row)
+        session.flush()
+        sources = [{"upload": row.id, "label": "again.zip"}]
+        job_id = jobs.create(session, jobs.JobKind.UPLOAD, "again.zip", model, sources=sources).id
+    with db.write() as session:
+        deletion.delete_study(session, study_of(png(1)), "a test")
+    assert not uploaded(data)
+    ingest.run(job_id)
+    with db.read() as session:
+        job = jobs.get(session, job_id)
+    assert (job.state, job.error) == (JobState.FAILED, "The upload 'again.zip' is no longer in the store.")
+    with pytest.raises(Conflict, match=r"were cleared\. Upload them again"):
+        try_failed(job_id)
 
 
 def test_what_cannot_be_cleared_is_refused_and_told(

@@ -119,7 +119,7 @@ def _list_sources(job: Job, me: str) -> None:
         writers = stack.enter_context(ThreadPoolExecutor(WRITERS))
         readers = stack.enter_context(ThreadPoolExecutor(_threads()))
         for source in job.sources:
-            if clearing.CLEARED in source:  # what came in it is settled, waits for a score alone, or was given up
+            if clearing.passed_by(source):
                 continue
             origin, referred = _open_source(source, stack)
             seen = _watching(job) if source.get("watch") else None
