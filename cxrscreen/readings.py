@@ -41,9 +41,8 @@ class Act:
 class Standing:
     """Where a study stands for one person."""
 
-    may_give: bool  # a verdict or a reading
     adjudicates: bool  # the two readings are laid before this person
-    mine: Reading | None  # of a study that is not settled yet
+    mine: Reading | None  # of a study that is not settled yet; who has given one may give no more
     readings: list[tuple[Reading, str | None]] = field(default_factory=list)  # with names once it is settled
 
 
@@ -119,14 +118,14 @@ def standing(session: Session, study: Study, user: User) -> Standing:
         )
     )
     if current is not None:
-        return Standing(True, False, None, [(reading, name) for reading, name in found])
+        return Standing(False, None, [(reading, name) for reading, name in found])
     mine = next((reading for reading, _ in found if reading.user_id == user.id), None)
     if mine is not None:
-        return Standing(False, False, mine)
+        return Standing(False, mine)
     if study.second_reader_id is not None:
         # Whose readings they are is not told before the decision: rank must not decide.
-        return Standing(True, True, None, [(reading, None) for reading, _ in found])
-    return Standing(True, False, None)
+        return Standing(True, None, [(reading, None) for reading, _ in found])
+    return Standing(False, None)
 
 
 def is_hidden(session: Session, study_id: int, model_version_id: int | None, where: Standing) -> bool:

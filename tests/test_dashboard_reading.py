@@ -244,5 +244,5 @@ def test_blind_cases_are_not_settled_from_a_list(
     with db.read() as session:
         study = session.get_one(Study, other)
         assert study.first_reader_id is None and verdicts([other]) == [None]
-        assert readings.standing(session, study, users.get(session, "reader")).may_give
+        assert readings.standing(session, study, users.get(session, "reader")).mine is None
         assert session.scalars(select(Review.verdict)).all() == [Verdict.UNSURE]

@@ -11,7 +11,7 @@ from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.read import open_source
 from cxrscreen.imaging.reasons import Rejected
 
-# A JPEG may be decoded at a fraction of its size, as long as no side falls under the derivative's.
+# A picture may be decoded at a fraction of its size, as long as no side falls under the derivative's (decision 24).
 DECODED_SIDE = MAX_SIDE
 
 

@@ -40,7 +40,7 @@ def frames(data: bytes, max_side: int | None = None) -> Iterator[Frame]:
 def read(data: bytes, name: str = "", max_side: int | None = None) -> list[Frame]:
     """All frames of a file; whether they are chest radiographs is for `check` to say.
 
-    `name` plays no part: a file is what its bytes are. With `max_side` a large JPEG is decoded at a fraction of its
-    size, no side under that number of pixels. Raises Rejected.
+    `name` plays no part: a file is what its bytes are. With `max_side` a large picture may come out at a fraction of
+    its size, no side under that number of pixels. Raises Rejected.
     """
     return list(frames(data, max_side))
