@@ -53,7 +53,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.ARCHIVE_TOO_MANY: "The archive has more members than the configured limit.",
     Reason.BOMB: "The archive unpacks to far more than its size allows for.",
     Reason.UNSAFE_NAME: "The name points outside the archive.",
-    Reason.LINK: "A link or a device, not a file; links are not followed.",
+    Reason.LINK: "A device, or a link that is not followed; not a file.",
     Reason.NOT_RADIOGRAPH: "Not a radiograph: another kind of examination.",
     Reason.NOT_CHEST: "A radiograph of another part of the body.",
     Reason.NOT_FRONTAL: "Not a frontal view; only frontal chest radiographs are scored.",
