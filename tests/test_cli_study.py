@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cxrscreen.cli import cli, main
+from cxrscreen.cli import cli, learn, main
 from cxrscreen.imaging import phantoms
+from models.learning import recipes
 
 SHORT = ("--recipe", "phantom", "--size", "64", "--epochs", "2", "--seeds", "0", "--resamples", "20", "--threads", "1")
+
+
+def test_every_recipe_can_be_asked_for() -> None:
+    assert set(learn.RECIPES) == set(recipes.RECIPES)
 
 
 @pytest.fixture(scope="module")

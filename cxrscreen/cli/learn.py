@@ -1,4 +1,4 @@
-"""`train`: from an INDEX to a bundle."""
+"""`train` and `pretrain`: from an INDEX to a bundle, from pictures without labels to weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.learning.loop import Progress as Told
     from models.learning.recipes import TrainOptions
 
-RECIPES = ("best", "scratch", "detrac", "phantom")
+RECIPES = ("best", "taught", "scratch", "detrac", "phantom")
 DEVICES = "auto, cpu, cuda or cuda:N."
 SEED = "Of all that is drawn: the same seed, the same training."
 SENSITIVITY = "The threshold is chosen to find this share of COVID on validation."
@@ -68,7 +68,8 @@ def _k(_context: click.Context, _option: click.Parameter, value: str | None) -> 
     type=click.Choice(RECIPES),
     default="best",
     show_default=True,
-    help="best; scratch: no ImageNet weights; detrac: the authors' schedule; phantom: small and quick, for the demo.",
+    help="best; taught: larger, with three teachers, for a GPU; scratch: no ImageNet weights; detrac: the authors' "
+    "schedule; phantom: small and quick, for the demo.",
 )
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option(
