@@ -42,7 +42,10 @@ _ONE_K = click.option("--k", default="auto", show_default=True, callback=_one_k,
 
 
 def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The arguments of every study, with the defaults that differ."""
+    """The arguments of every study, with the defaults that differ; None: the recipe's."""
+
+    def words(said: str, value: int | None) -> str:
+        return f"{said}." if value is not None else f"{said}; default: the recipe's."
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -56,9 +59,9 @@ def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Calla
                              help="As of `train`."),
                 click.option("--backbone", default="", help="Any timm network; default: the recipe's."),
                 click.option("--size", type=click.IntRange(32), default=size, show_default=size is not None,
-                             help="Side of the input in pixels; default: the recipe's."),
+                             help=words("Side of the input in pixels", size)),
                 click.option("--epochs", type=click.IntRange(2), default=epochs, show_default=epochs is not None,
-                             help="Of both stages together; default: the recipe's."),
+                             help=words("Of both stages together", epochs)),
                 click.option("--batch", type=click.IntRange(2), help="Pictures of a step; default: the recipe's."),
                 click.option("--lr", type=click.FloatRange(0, min_open=True),
                              help="Learning rate; default: the recipe's."),
