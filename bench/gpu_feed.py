@@ -1,8 +1,8 @@
 """Pictures read ahead of the network, by threads or by processes, into a ring of arrays.
 
-Threads do where the decoders let go of the interpreter's lock: they do, but what Python itself does for each picture
-bounds all threads together, at a few thousand pictures a second. A card can look at more; processes, each with an
-interpreter of its own, write into memory that they share with this one.
+The decoders let go of the interpreter's lock, but threads hand it on several times a picture, which bounds all of them
+together (decision 26). A card can look at more; processes, each with an interpreter of its own, write into memory that
+they share with this one.
 """
 
 from __future__ import annotations
