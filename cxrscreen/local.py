@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -95,7 +95,7 @@ class Stack:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait_ready(self, tick: Callable[[], object] = lambda: None) -> None:
+    def wait_ready(self) -> None:
         """Return once Redis answers, the dashboard serves and the screening worker has shown itself."""
         until = time.monotonic() + READY_SECONDS
         while not self.asked and not self._ready():
@@ -103,7 +103,6 @@ class Stack:
                 raise StackError(f"The stack ended while it started; see {self.logs}.")
             if time.monotonic() > until:
                 raise StackError(f"The stack is not ready after {READY_SECONDS:.0f} s; see {self.logs}.")
-            tick()
             time.sleep(0.2)
 
     def _ready(self) -> bool:

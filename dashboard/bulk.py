@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from cxrscreen import assignments, blind, db, readings, studies, users, worklist_filters
 from cxrscreen.errors import Conflict, UsageError
 from cxrscreen.readings import Given
-from cxrscreen.tables import Role, Study, User, Verdict
+from cxrscreen.tables import Role, Study, Verdict
 from dashboard import forms, identity, shell
 from dashboard.languages import said
 from dashboard.security import needs
@@ -74,7 +74,7 @@ def _judge(verdict: Verdict, chosen: dict[int, int | None]) -> Response:
         try:
             with db.write() as session:
                 study = studies.get(session, study_id)
-                if _needs_a_look(study, me, seen):
+                if _needs_a_look(study, seen):
                     apart += 1
                     continue
                 version = shell.in_use()
@@ -111,7 +111,7 @@ def _judge(verdict: Verdict, chosen: dict[int, int | None]) -> Response:
     return _back()
 
 
-def _needs_a_look(study: Study, me: User, seen: int | None) -> bool:
+def _needs_a_look(study: Study, seen: int | None) -> bool:
     """Two readings are worth nothing when one of them was given to a list of names."""
     return seen is None and (study.first_reader_id is not None or blind.wants_two(study.key))
 

@@ -7,7 +7,7 @@ could leak from training into the figures is an error.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,13 +48,7 @@ class Index:
         return {split: dict(sorted(found[split].items())) for split in SPLITS if split in found}
 
 
-def read_index(
-    path: Path,
-    seed: int = 0,
-    format: str = "auto",
-    options: Options | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Index:
+def read_index(path: Path, seed: int = 0, format: str = "auto", options: Options | None = None) -> Index:
     """The rows of an index of any known format, in its order. Raises IndexInvalid, one line that names the first fault.
 
     Where a split has to be made, every picture is read once for its hashes before; `cxrscreen index` does that once
@@ -63,7 +57,7 @@ def read_index(
     kind, found = indexes.read(path, format, options)
     rows, made = found.rows, lacks(path, kind, found)
     if made:
-        rows, prints = duplicates.fingerprints(rows, progress=progress)
+        rows, prints = duplicates.fingerprints(rows)
         pairs, note = duplicates.believable(rows, duplicates.search(rows, prints))
         found.notes += [f"{path}: {note}"] if note else []
         rows = split_rows(duplicates.join(rows, pairs), seed)

@@ -101,7 +101,7 @@ class StudyOptions:
 RowTell = Callable[[int, int, str], None]
 
 
-def open_data(index: Path, options: StudyOptions, size: int | None = None, tell: Tell = lambda _: None) -> Data:
+def open_data(index: Path, options: StudyOptions, tell: Tell = lambda _: None) -> Data:
     """Read an index for a study. Raises IndexInvalid or OptionsInvalid."""
     if not 0 < options.sensitivity <= 1:
         raise OptionsInvalid(f"The target sensitivity lies between 0 and 1, not at {options.sensitivity}.")
@@ -112,9 +112,7 @@ def open_data(index: Path, options: StudyOptions, size: int | None = None, tell:
     require_trainable(read)
     if not read.split("test"):
         raise OptionsInvalid(f"{index}: there is no picture in split test.")
-    loaded = load(
-        read.rows, size or recipe.size, progress=lambda n, of: tell(Progress("images", n, of)), crop=recipe.crop
-    )
+    loaded = load(read.rows, recipe.size, progress=lambda n, of: tell(Progress("images", n, of)), crop=recipe.crop)
     return Data(*(loaded.split(name) for name in ("train", "val", "test")))
 
 
