@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import click
@@ -72,6 +73,25 @@ def test_every_module_of_the_classifier_runs_bundles_or_learns() -> None:
 def tracked(*suffixes: str) -> list[Path]:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     return [path for path in map(ROOT.joinpath, filter(None, files)) if path.suffix in suffixes and path.is_file()]
+
+
+def test_files_and_names_in_documents_exist() -> None:
+    """A file by its path or the end of it, stars and all; of a dotted name the module, and the rest in its text."""
+    files = [path.relative_to(ROOT).as_posix() for path in tracked(".py", ".js", ".html", ".md", ".yml", ".toml")]
+    seen = 0
+    for document in DOCUMENTS:
+        for said in re.findall(r"`([^`\n]+)`", document.read_text()):
+            if re.fullmatch(r"[\w/*-]+\.(py|js|html|md|yml|toml)", said) and "NNNN" not in said:
+                seen += 1
+                assert any(fnmatch(f"/{file}", f"*/{said}") for file in files), f"{document.name}: {said}"
+            if dotted := re.fullmatch(r"((?:cxrscreen|models|worker|dashboard)(?:\.[a-z_]+)+)\.(\w+)", said):
+                module = dotted[1].replace(".", "/")
+                texts = [
+                    (ROOT / file).read_text() for file in (f"{module}.py", f"{module}/__init__.py") if file in files
+                ]
+                inside = f"{module}/{dotted[2]}.py" in files or any(dotted[2] in text for text in texts)
+                assert inside, f"{document.name}: {said}"
+    assert seen > 50
 
 
 def test_every_decision_that_is_named_was_written_down() -> None:
