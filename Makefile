@@ -69,4 +69,4 @@ model: setup  ## train the bundle that is shipped: make model INDEX=.../index.cs
 	@$(BIN)/python -m models.compact var/model models/bundles/cxr-open-4
 
 clean:  ## remove the environment and the caches, never the data
-	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

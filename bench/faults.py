@@ -1,6 +1,6 @@
 """Kill anything, at any time: each image still ends with one result, or with one named reason.
 
-    python -m bench.faults [--quick] [--seed N] [--images N] [--faults N] [--json FILE] [--room FOLDER]
+    python -m bench.faults [--quick] [--seed N] [--images N] [--faults N] [--minutes M] [--json FILE] [--room FOLDER]
     python -m bench.faults --cost [--quick] [--images N] [--json FILE]
 
 Two jobs of as many images run one after the other on one stack: the first undisturbed, the second while faults happen
