@@ -122,7 +122,8 @@ def _open(session: Session, job: Job, gone: set[str], these: Sequence[JobState])
         passed = {clearing.PASSED: True}
         job.sources = [source | passed if source.get("label") in read else source for source in job.sources]
     # Not listed: the ingest walks the sources again, passes by what is settled, and reads what waits or never was read.
-    opened = {"listed": False, "attempts": 0, "error": None, "finished_at": None, "lease_until": None}
+    # Whoever still reads them (the job runs, or did until just now) may be past what waits again, and loses its hold.
+    opened = {"listed": False, "attempts": 0, "error": None, "finished_at": None, "lease_until": None, "worker": None}
     session.execute(update(Job).where(Job.id == job.id).values(opened))
     session.execute(update(Job).where(Job.id == job.id, Job.state.in_(these)).values(state=JobState.RUNNING))
 

@@ -85,6 +85,19 @@ def test_retry_lets_what_failed_wait_again(database: Settings) -> None:
         assert entries.stranded(session, job_id) == []
 
 
+def test_whoever_read_a_job_before_it_was_tried_again_holds_it_no_more(database: Settings) -> None:
+    job_id = new_job()
+    with db.write() as session:
+        assert ingests.claim(session, job_id, "one")
+        jobs.cancel(session, job_id, "a test")
+        retries.failed(session, job_id, "a test")
+        assert not ingests.hold(session, job_id, "one")
+        assert ingests.claim(session, job_id, "two")
+        ingests.close_listing(session, job_id, "one")
+        ingests.release(session, job_id, "one")
+        assert ingests.hold(session, job_id, "two")
+
+
 def test_a_night_is_opened_once(database: Settings) -> None:
     from sqlalchemy.exc import IntegrityError
 

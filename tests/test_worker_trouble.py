@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from stack_fixtures import register, write_pictures
 from steps import job_over, screen_all
 
-from cxrscreen import batches, blobs, db, jobs
-from cxrscreen.imaging.reasons import Reason
+from cxrscreen import batches, blobs, db, jobs, retries
+from cxrscreen.imaging import Prepared, Reason, Rejected
 from cxrscreen.settings import Settings
 from cxrscreen.tables import (
     Batch,
@@ -277,6 +277,42 @@ def test_a_trial_that_cannot_be_held_condemns_nobody(
 def _listed(job_id: int) -> bool:
     with db.read() as session:
         return jobs.get(session, job_id).listed
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_job_is_cancelled_and_tried_again_while_it_is_read(
+    model: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """What had failed is read again: by a walk from the start, not by the one that is past it (`at_once` beside it)."""
+    job_id = job_over(some(pictures, tmp_path / "f", 24), model)
+    first = sorted(pictures.iterdir())[0].name
+    commit, read, done = intake.Slice.commit, trial.read, []
+
+    def stumbles(data: bytes, name: str) -> list[Prepared]:
+        if name.endswith(first) and not done:
+            raise Rejected(Reason.INTERNAL, "a test")
+        return read(data, name)
+
+    def meanwhile(piece: intake.Slice) -> None:
+        if ends(job_id).get(Reason.INTERNAL) and not done:
+            done.append(True)
+            with db.write() as session:
+                jobs.cancel(session, job_id, "a test")
+            with db.write() as session:
+                retries.failed(session, job_id, "a test")
+            if at_once:
+                with monkeypatch.context() as other:
+                    other.setattr(runtime, "name", lambda: "another")
+                    ingest.run(job_id)
+        commit(piece)
+
+    monkeypatch.setattr(trial, "read", stumbles)
+    monkeypatch.setattr(intake.Slice, "commit", meanwhile)
+    ingest.run(job_id)
+    assert done and _listed(job_id) == at_once
+    ingest.run(job_id)
+    screen_all()
+    assert ends(job_id) == {ANSWERED: 24} and account(job_id).found == 24 and state(job_id) == JobState.DONE
 
 
 def test_an_answer_that_the_database_refuses_ends_in_quarantine(
