@@ -17,8 +17,8 @@ def assign(session: Session, actor: User, study_ids: Sequence[int], to: User | N
     if to is not None and not (to.active and users.may(to, Role.READER)):
         raise UsageError(f"{to.name} gives no verdicts, so no case can be assigned to that account.")
     owner = to.id if to else None
-    # Locked in the order of their numbers, as a refresh locks them: two that assign the same rows queue up.
-    query = select(Study).where(Study.id.in_(set(study_ids))).order_by(Study.id).with_for_update()
+    # Locked as `studies.hold` locks them: two that assign the same rows queue up.
+    query = select(Study).where(Study.id.in_(set(study_ids))).order_by(Study.id).with_for_update(key_share=True)
     changed = [study for study in session.scalars(query) if study.assigned_id != owner]
     for study in changed:
         study.assigned_id = owner

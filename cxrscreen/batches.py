@@ -119,6 +119,7 @@ def _lapsed(moment: datetime) -> ColumnElement[bool]:
 
 def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | None:
     """The images of a claimed batch; None where there is nothing left to score in it."""
+    jobs.share(session, job_id)
     waiting = _without_lost(
         session,
         session.execute(
@@ -192,6 +193,9 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
     """
     if session.scalar(select(Batch.id).where(_held(work.batch_id, worker)).with_for_update()) is None:
         return False
+    jobs.share(session, work.job_id)
+    study_ids = [image.study_id for image in work.images]
+    studies.hold(session, study_ids)
     results = [
         {"image_id": answer.image_id, "model_version_id": work.model_version_id, **answer.result}
         for answer in answers
@@ -212,7 +216,7 @@ def finish(session: Session, work: Work, worker: str, answers: Sequence[Answer])
         .execution_options(synchronize_session=False)
     )
     _refuse(session, work, {answer.image_id: answer for answer in answers if answer.result is None})
-    studies.refresh(session, [image.study_id for image in work.images], work.model_version_id)
+    studies.refresh(session, study_ids, work.model_version_id)
     _close(session, work.batch_id)
     jobs.settle(session, work.job_id)
     return True

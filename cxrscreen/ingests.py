@@ -71,6 +71,7 @@ def close_listing(
 
     What was found once, never read, and is not in its source any more, has failed: nothing waits for ever.
     """
+    jobs.hold_alone(session, job_id)
     moment = db.clock(session)
     values: dict[str, Any] = {"listed": True, "lease_until": None, "worker": None}
     if error:

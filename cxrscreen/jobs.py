@@ -146,13 +146,28 @@ def progress(session: Session, job: Job) -> dict[str, Any]:
     }
 
 
+# ---- who waits for whom ----------------------------------------------------------------------------------------
+#
+# The order in which rows are locked, here and everywhere, is in docs/reliability.md: a job before its entries.
+
+
+def share(session: Session, job_id: int) -> None:
+    """Hold a job until the commit, beside others that do: before entries of one batch of it are changed."""
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(read=True, key_share=True))
+
+
+def hold_alone(session: Session, job_id: int) -> None:
+    """Hold a job alone until the commit: before entries of it are changed in whatever batch they stand."""
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+
+
 # ---- changes of state ------------------------------------------------------------------------------------------
 
 
 def settle(session: Session, job_id: int) -> bool:
     """Close a job that is listed and waits for nothing more."""
     # Of two workers that end its last batches at once, the second waits here and then sees what the first wrote.
-    # Not FOR UPDATE: whoever counted entries of the job shares its key, and two that did would wait for each other.
+    # Not alone: whoever ends a batch of the job shares it, and two that did would wait for each other.
     session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
     waits = exists().where(Entry.job_id == job_id, Entry.status == EntryStatus.WAITING)
     closed = session.execute(
@@ -167,6 +182,7 @@ def settle(session: Session, job_id: int) -> bool:
 
 def fail(session: Session, job_id: int, error: str, reason: str) -> None:
     """End a job that cannot go on whatever is tried (its model is damaged): what waits has failed, with the reason."""
+    hold_alone(session, job_id)
     moment = db.clock(session)
     waits = [Entry.job_id == job_id, Entry.status == EntryStatus.WAITING]
     fail_entries(session, waits, reason, error, moment)
@@ -211,6 +227,7 @@ def resume(session: Session, job_id: int, actor: User | str) -> None:
 
 def cancel(session: Session, job_id: int, actor: User | str) -> None:
     """End a job: what waits is cancelled at once; a batch under way ends without effect on these entries."""
+    hold_alone(session, job_id)
     _change(
         session,
         job_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -85,11 +85,19 @@ def _row(origin: Origin) -> dict[str, Any]:
     }
 
 
+def hold(session: Session, study_ids: Collection[int], *, read: bool = False) -> None:
+    """Hold studies until the commit; not their keys, which whoever takes in more images of them shares (`read`)."""
+    held = select(Study.id).where(Study.id.in_(set(study_ids))).order_by(Study.id)
+    session.execute(held.with_for_update(read=read, key_share=True))
+
+
 def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -> None:
-    """Make the study results of one version anew: the highest score of a study's images."""
+    """Make the study results of one version anew: the highest score of a study's images.
+
+    Whoever writes results holds their studies first: of two batches with images of one study the second waits there,
+    and then sees what the first wrote.
+    """
     wanted = sorted(set(study_ids))
-    # Two batches may hold images of one study: the second waits here and then sees what the first wrote.
-    session.execute(select(Study.id).where(Study.id.in_(wanted)).order_by(Study.id).with_for_update())
     rows = [dict(row) for row in session.execute(_best(), {"studies": wanted, "version": model_version_id}).mappings()]
     moment = now()
     threshold = registry.threshold(session, model_version_id) if rows else 0.0

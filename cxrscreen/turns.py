@@ -3,7 +3,7 @@
 One person's hundred thousand images and another's twenty take turns, batch by batch, so that the twenty are done after
 forty batches at the most. Of one person's jobs, too, the one that was served longest ago goes first. Jobs that nobody
 is named for (the command line, the nights) share one turn. Nobody keeps a turn: it follows from when batches and
-sources were last claimed, so a claim locks no row but its own.
+sources were last claimed, so a claim holds up no other.
 """
 
 from __future__ import annotations

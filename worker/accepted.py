@@ -14,6 +14,8 @@ def expect_known(session: Session, leaves: list[Leaf]) -> None:
     """What was known when the slice looked may be deleted by now; held, it stays until the commit."""
     ids = [image.id for leaf in leaves for image in leaf.known]
     if ids:
+        # Whoever deletes a study holds it before its images.
+        studies.hold(session, {image.study_id for leaf in leaves for image in leaf.known}, read=True)
         held = session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True, key_share=True))
         if len(held.all()) < len(ids):
             raise orphans.BlobGone("A picture was deleted while it came in again.")

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from cxrscreen import blobs, db, entries, ingests, orphans, queue
+from cxrscreen import blobs, db, entries, ingests, jobs, orphans, queue
 from cxrscreen.imaging import Member, Reason, Rejected
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Entry, EntryStatus, Image, now
@@ -124,6 +124,7 @@ class Slice:
 
         def write() -> None:
             with db.write() as session:
+                jobs.share(session, self.job.id)
                 session.execute(
                     update(Entry).where(Entry.id.in_(ids), Entry.attempts > 0).values(attempts=Entry.attempts - 1)
                 )

@@ -26,12 +26,13 @@ def run() -> None:
         listed = list(session.scalars(select(Job.id).where(Job.state == JobState.RUNNING, Job.listed.is_(True))))
     _top_up(queue.INGEST, unlisted)
     _top_up(queue.SCREEN, due)
-    with db.write() as session:
-        for job_id in listed:
+    for job_id in listed:
+        with db.write() as session:  # one job at a time: who tries entries of several again holds them in an order
             if not jobs.settle(session, job_id) and not batches.any_open(session, job_id):
                 # Nothing is under way and something waits: no batch holds it, so it gets one.
                 ids = entries.stranded(session, job_id)
                 entries.cut_batches(session, job_id, ids, get_settings().batch_size)
+    with db.write() as session:
         session.execute(delete(Worker).where(Worker.seen_at < moment - FORGET_WORKER))
     with db.write() as session:
         features.forget(session)

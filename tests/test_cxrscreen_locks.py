@@ -1,0 +1,249 @@
+"""Transactions that meet over the same rows wait for one another in one order, so that none is ended as a deadlock.
+
+PostgreSQL only: SQLite has one writer at a time. One of the two is stopped at the place where the other one comes in,
+and goes on once that one waits for a lock, so nothing here hangs on how fast either of them is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import seed
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from cxrscreen import assignments, batches, db, deletion, features, ingests, jobs, studies
+from cxrscreen.batches import Answer, Work
+from cxrscreen.imaging import Member, Reason
+from cxrscreen.settings import Settings
+from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Role, Study, User
+from worker import accepted, sweep
+from worker.leaves import Leaf
+
+BLOCKED = "cardinality(pg_blocking_pids(pid)) > 0"
+WAITING = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {BLOCKED}"
+
+
+@pytest.fixture(autouse=True)
+def database(postgres_database: Settings) -> None:
+    pass
+
+
+@contextmanager
+def beside(do: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Gives what lets `do` come in: it runs in a thread, until it waits for a lock or has ended.
+
+    The end of the block waits for its end, and raises what it raised.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            do()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+
+    def comes() -> None:
+        thread.start()
+        with db.single() as session:
+            while thread.is_alive() and not session.scalar(text(WAITING)):
+                time.sleep(0.01)
+
+    try:
+        yield comes
+    finally:
+        if thread.ident is not None:
+            thread.join()
+    assert thread.ident is not None, "the two never met"
+    if raised:
+        raise raised[0]
+
+
+def stops(monkeypatch: pytest.MonkeyPatch, where: object, name: str, *comes: Callable[[], None]) -> None:
+    """Whoever is about to call this function lets the other come in first: the first caller the first of them."""
+    before, left = getattr(where, name), list(comes)
+
+    def after(*args: object, **named: object) -> object:
+        if left:
+            left.pop(0)()
+        return before(*args, **named)
+
+    monkeypatch.setattr(where, name, after)
+
+
+def start(count: int, batch: int) -> int:
+    with db.write() as session:
+        return seed.running_job(session, seed.model(session), count, batch=batch).id
+
+
+def claim() -> Work:
+    with db.write() as session:
+        work = batches.claim(session, "w")
+    assert work
+    return work
+
+
+def finish(work: Work) -> None:
+    with db.write() as session:
+        assert batches.finish(session, work, "w", [Answer(image.id, seed.result()) for image in work.images])
+
+
+def ends(job_id: int) -> tuple[JobState, jobs.Account]:
+    with db.read() as session:
+        account = jobs.account(session, job_id)
+        assert account.found == session.scalar(select(func.count()).where(Entry.job_id == job_id))
+        return jobs.get(session, job_id).state, account
+
+
+def cancel(session: Session, job_id: int) -> None:
+    jobs.cancel(session, job_id, "a test")
+
+
+def fail(session: Session, job_id: int) -> None:
+    jobs.fail(session, job_id, "the model is damaged", Reason.INTERNAL)
+
+
+def lose_source(session: Session, job_id: int) -> None:
+    ingests.close_listing(session, job_id, "reader", "The upload is gone.")
+
+
+@pytest.mark.parametrize("end", [cancel, fail, lose_source])
+def test_a_job_ends_while_a_batch_of_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[Session, int], None]
+) -> None:
+    job_id = start(12, batch=4)
+    with db.write() as session:
+        jobs.get(session, job_id).worker = "reader"
+    one, two = claim(), claim()
+
+    def ends_it() -> None:
+        with db.write() as session:
+            end(session, job_id)
+
+    with beside(ends_it) as comes:
+        # The entries of both batches are written, the job is not looked at yet.
+        stops(monkeypatch, studies, "refresh", lambda: finish(two), comes)
+        finish(one)
+    state, account = ends(job_id)
+    assert account.scored == 8 and account.cancelled + account.failed == 4
+    assert state == (JobState.CANCELLED if end is cancel else JobState.FAILED)
+
+
+@pytest.mark.parametrize("end", [cancel, fail])
+def test_a_job_ends_while_a_batch_is_cut_anew(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[Session, int], None]
+) -> None:
+    """A claim sets an image aside that three workers died with, and then looks whether that was the job's last."""
+    job_id = start(2, batch=1)
+    with db.write() as session:
+        session.execute(text("UPDATE batches SET attempts = 3 WHERE id = (SELECT min(id) FROM batches)"))
+
+    def ends_it() -> None:
+        with db.write() as session:
+            end(session, job_id)
+
+    with beside(ends_it) as comes:
+        stops(monkeypatch, jobs, "settle", comes)
+        claim()
+    state, account = ends(job_id)
+    assert account.reasons[Reason.QUARANTINED] == 1 and account.failed + account.cancelled == 2
+    assert state == (JobState.CANCELLED if end is cancel else JobState.FAILED)
+
+
+def another(session: Session, study_id: int, name: str) -> None:
+    """One more image of a study, as an ingest writes it."""
+    facts = {"width": 8, "height": 8, "facts": {}}
+    session.add(Image(study_id=study_id, sha256=name, frame=0, frames=1, name=name, derivative=name, **facts))
+    session.flush()
+
+
+def test_more_of_a_study_comes_in_while_some_of_it_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = start(4, batch=4)
+    with db.write() as session:
+        job = jobs.get(session, job_id)
+        job.listed, job.worker = False, "reader"
+    work = claim()
+
+    def takes_in() -> None:
+        with db.write() as session:
+            assert ingests.hold(session, job_id, "reader")
+            another(session, work.images[0].study_id, "another")
+
+    with beside(takes_in) as comes:
+        stops(monkeypatch, jobs, "settle", comes)
+        finish(work)
+    assert ends(job_id) == (JobState.RUNNING, jobs.Account(scored=4))
+
+
+def test_a_study_is_deleted_while_it_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = start(4, batch=4)
+    work = claim()
+
+    def deletes() -> None:
+        with db.write() as session:
+            deletion.delete_study(session, work.images[0].study_id, "a test")
+
+    with beside(deletes) as comes:
+        stops(monkeypatch, features, "keep", comes)  # the results are written, their studies are not looked at yet
+        finish(work)
+    assert ends(job_id) == (JobState.DONE, jobs.Account(scored=4))
+    with db.read() as session:
+        assert session.get(Study, work.images[0].study_id) is None
+
+
+def test_a_study_is_deleted_while_it_comes_in_again_with_more() -> None:
+    with db.write() as session:
+        known = seed.images(session, 1)
+        study_id = known[0].study_id
+
+    def deletes() -> None:
+        with db.write() as session:
+            deletion.delete_study(session, study_id, "a test")
+
+    leaf = Leaf(Member("again.png", 1), 1)
+    leaf.known = known
+    with beside(deletes) as comes, db.write() as session:
+        accepted.expect_known(session, [leaf])
+        comes()
+        another(session, study_id, "another")
+    with db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Image)) == 0
+
+
+def test_cases_are_assigned_while_more_of_them_comes_in() -> None:
+    with db.write() as session:
+        person = User(name="Ann", role=Role.READER)
+        session.add(person)
+        first, second = (image.study_id for image in seed.images(session, 2))
+
+    def assigns() -> None:
+        with db.write() as session:
+            assert assignments.assign(session, person, [first, second], person) == 2
+
+    with beside(assigns) as comes, db.write() as session:
+        another(session, second, "more of the second")
+        comes()
+        another(session, first, "more of the first")
+
+
+def test_a_sweep_holds_one_job_at_a_time() -> None:
+    with db.write() as session:
+        version = seed.model(session)
+        first, second = (seed.running_job(session, version, 1, prefix=name).id for name in ("a", "b"))
+        for entry in session.scalars(select(Entry)):
+            entry.status = EntryStatus.SCORED
+
+    def hold(session: Session, job_id: int) -> None:
+        session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+
+    with beside(sweep.run) as comes, db.write() as session:
+        hold(session, second)
+        comes()
+        hold(session, first)
+    assert ends(first)[0] == ends(second)[0] == JobState.DONE
