@@ -125,6 +125,7 @@ class Shared:
         with ExitStack() as held:
             url, self.postmaster = held.enter_context(fleet.postgres(self.room / "postgres"))
             held.enter_context(environment("DATABASE_URL", url))
+            held.enter_context(environment("PSEUDONYM_KEY", "one for all"))
             # A first screening of a few real files, of whose rows the archive is then grown.
             with ways.System(self.room / "system") as system:
                 system.screen(write_pictures(self.room / "pictures", 64, seed=3), self.version)

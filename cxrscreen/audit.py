@@ -53,6 +53,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "password": "set a password",
         "link": "made a sign-in link",
     },
+    "database": {"key": "took another key of pseudonyms"},
     "audit": {"view": "looked at the audit log"},
 }
 

@@ -20,7 +20,7 @@ PAGE = 100
 # What a deed was done to; a number or an address follows.
 SUBJECTS = (
     *("study", "image", "worklist", "job", "quarantine", "reviewed set", "model", "schedule", "alert", "user"),
-    *("audit log", "address"),
+    *("audit log", "address", "database"),
 )
 # What is told beside a deed, and what the address of a page that was looked at asked for.
 DETAILS = (

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from cxrscreen import starting
 from cxrscreen.settings import get_settings
 
-_settings = get_settings()
+with starting.one_line():
+    _settings = get_settings()
 _sqlite = make_url(_settings.database).get_backend_name() == "sqlite"
 
 # Threads: an upload of hours holds one of them, not a process; and a heartbeat thread of its own keeps `timeout` from

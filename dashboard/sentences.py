@@ -25,7 +25,7 @@ TELLING = {
     *("Forbidden", "Unauthorized", "TooManyRequests", "abort", "flash", "answer", "__init__"),
     *("Rejected", "Cut", "TooLarge", "NoRoom", "Mangled", "NotBytes", "OtherVersion", "_miss", "finish", "Drift"),
 }
-ELSEWHERE = {"local.py", "programs.py", "schema.py", "child.py", "findings.py", "sentences.py"}
+ELSEWHERE = {"local.py", "programs.py", "schema.py", "keymark.py", "child.py", "findings.py", "sentences.py"}
 # Names that sentences are kept under: of a dictionary its values, of pairs their second halves.
 LISTS = {
     *("TITLES", "TEXTS", "FACTS", "SORT_NAMES", "EXAMPLES", "PARTS", "MISSING", "SAID", "said", "RIGHTS", "detail")

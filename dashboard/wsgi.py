@@ -6,9 +6,12 @@ the garbage collector, whose walk over all of it would hold up every page of a p
 
 import gc
 
+from cxrscreen import starting
 from dashboard import create_app
 
-app = create_app()
+with starting.one_line():
+    starting.look()
+    app = create_app()
 for name in app.jinja_env.list_templates():
     app.jinja_env.get_template(name)
 gc.collect()

@@ -44,7 +44,8 @@ def test_commands_in_documents_exist() -> None:
     known = {path[0]: command for path, command in commands(cli) if len(path) == 1}
     seen = 0
     for document in DOCUMENTS:
-        for word, second in re.findall(r"(?:^|`)\s*cxrscreen (\w+)(?: (\w+))?", document.read_text(), re.MULTILINE):
+        said = re.findall(r"(?:^|`)\s*cxrscreen (\w+)(?: (\w[\w-]*))?", document.read_text(), re.MULTILINE)
+        for word, second in said:
             seen += 1
             assert word in known, f"{document.name}: cxrscreen {word}"
             command = known[word]

@@ -12,7 +12,7 @@ from cxrscreen.errors import CxrscreenError
 
 PLACES = {
     "archive": Place("cxrscreen.cli.keeping", "archive_group", "Look after the store: check it, delete a study."),
-    "db": Place("cxrscreen.cli.manage", "db_group", "Upgrade, check, back up and restore the database."),
+    "db": Place("cxrscreen.cli.database", "db_group", "Upgrade, check, back up and restore the database."),
     "demo": Place("cxrscreen.cli.demo", "demo", "See it work in minutes, on synthetic pictures."),
     "doctor": Place("cxrscreen.cli.serve", "doctor", "Look at what a run needs, and say what to mend."),
     "evaluate": Place("cxrscreen.cli.evaluate", "evaluate", "Measure a bundle on the test split of INDEX."),

@@ -49,7 +49,7 @@ def screen(paths: tuple[str, ...], model: str | None, target: Path | None, as_js
     found = [path for path in paths if path not in missing]
     if not found:
         raise click.exceptions.Exit(1)
-    open_database()
+    open_database(keyed=True)
     _check_workers()
     with db.write() as session:
         version = choose_model(session, model)
@@ -83,7 +83,7 @@ def rescreen(model: str | None, since: datetime | None, target: Path | None, as_
 
     Reads every image that came in before and that the model version has not answered for yet.
     """
-    open_database()
+    open_database(keyed=True)
     _check_workers()
     with db.write() as session:
         version = choose_model(session, model)

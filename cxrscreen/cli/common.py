@@ -17,22 +17,41 @@ from cxrscreen.errors import BundleDamaged, NoModel, StackError, UsageError
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from cxrscreen import blobs, db, imaging, jobs, local, outlook, programs, registry, schema, settings, tables
+    from cxrscreen import (
+        blobs,
+        db,
+        imaging,
+        jobs,
+        keymark,
+        local,
+        outlook,
+        programs,
+        registry,
+        schema,
+        settings,
+        tables,
+    )
 else:
-    blobs, db, imaging, jobs, local, outlook = later("blobs", "db", "imaging", "jobs", "local", "outlook")
-    programs, registry, schema, settings, tables = later("programs", "registry", "schema", "settings", "tables")
+    blobs, db, imaging, jobs, keymark, local = later("blobs", "db", "imaging", "jobs", "keymark", "local")
+    outlook, programs, registry = later("outlook", "programs", "registry")
+    schema, settings, tables = later("schema", "settings", "tables")
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles"
 
 
-def open_database() -> None:
-    """Bring the embedded database to its head; a database elsewhere is upgraded only when somebody says so."""
+def open_database(*, keyed: bool = False) -> None:
+    """Bring the embedded database to its head; a database elsewhere is upgraded only when somebody says so.
+
+    A `keyed` command makes or reads pseudonyms, or starts who does: raises UsageError unless the key is the database's.
+    """
     _make_data_folder()
     engine = db.get_engine()
     if engine.dialect.name == "sqlite":
         schema.upgrade(engine)
     elif schema.current(engine) != schema.head():
-        raise UsageError("The database is not at this version's schema: run `cxrscreen db upgrade`.")
+        raise UsageError(keymark.BEHIND)
+    if keyed:
+        keymark.need_ours()
 
 
 def _make_data_folder() -> None:

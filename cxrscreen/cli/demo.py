@@ -53,7 +53,7 @@ def demo(leave: bool, port: int) -> None:
     index, archive = _draw(folder)
     bundle = _train(index, folder / "bundle")
 
-    open_database()
+    open_database(keyed=True)
     first_start(shipped=False)  # a phantom model alone: a real one has no place among phantoms
     with db.write() as session:
         version = registry.register(session, blobs.store(), bundle, name=f"phantom-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -108,13 +108,13 @@ def _train(index: Path, target: Path) -> Path:
 
 
 def _own_folder() -> settings.Settings:
-    """The demo never mixes its phantoms with real data: a folder, database, broker and store of its own."""
+    """The demo never mixes its phantoms with real data: a folder, database, broker, store and key of its own."""
     folder = settings.get_settings().data_dir.absolute()
     return _use_settings(folder.with_name(f"{folder.name}-demo"))
 
 
 def _use_settings(folder: Path) -> settings.Settings:
-    for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL"):
+    for name in ("DATABASE_URL", "REDIS_URL", "STORE_URL", "PSEUDONYM_KEY"):
         os.environ.pop(f"CXRSCREEN_{name}", None)
     os.environ["CXRSCREEN_DATA_DIR"] = str(folder)
     settings.get_settings.cache_clear()

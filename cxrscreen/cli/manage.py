@@ -1,4 +1,4 @@
-"""`models`, `users`, `db`: what an administrator keeps in order."""
+"""`models` and `users`: what an administrator keeps in order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from rich.table import Table
 
 from cxrscreen.cli.common import check_bundle, open_database
 from cxrscreen.cli.later import later
-from cxrscreen.cli.targets import TargetFile
 from cxrscreen.cli.terminal import answered, new_password, out, show
-from cxrscreen.errors import UsageError
 
 if TYPE_CHECKING:
-    from cxrscreen import audit, blobs, compare, db, local, registry, schema, tables, users
-    from cxrscreen.cli import serve
+    from cxrscreen import audit, blobs, compare, db, local, registry, tables, users
 else:
     audit, blobs, compare, db, local = later("audit", "blobs", "compare", "db", "local")
-    registry, schema, serve, tables, users = later("registry", "schema", "cli.serve", "tables", "users")
+    registry, tables, users = later("registry", "tables", "users")
 
 ROLES = click.Choice(["operator", "reader", "admin"])
 
@@ -215,58 +212,3 @@ def set_password(name: str) -> None:
         user = users.get(session, name)
         users.set_password(user, password)
         audit.record(session, "command line", "user.password", f"user {user.id}")
-
-
-@click.group("db")
-def db_group() -> None:
-    """Upgrade, check, back up and restore the database."""
-
-
-@db_group.command()
-@click.option("--first-start", is_flag=True, help="Give an empty one the model in the box and a nightly schedule, too.")
-def upgrade(first_start: bool) -> None:
-    """Bring the schema to this version's.
-
-    The embedded SQLite is upgraded by itself; PostgreSQL only by this.
-    """
-    schema.upgrade(db.get_engine())
-    if first_start:
-        serve.first_start(people=False)
-    out.print(f"revision {schema.current(db.get_engine())}")
-
-
-@db_group.command()
-def check() -> None:
-    """See whether the schema is this version's.
-
-    Exit status 1 where it is not.
-    """
-    found = schema.differences(db.get_engine())
-    for difference in found:
-        out.print(str(difference), markup=False)
-    out.print("The schema is as the tables say." if not found else "Run `cxrscreen db upgrade`.")
-    raise click.exceptions.Exit(1 if found else 0)
-
-
-@db_group.command()
-@click.argument("target", type=TargetFile(), metavar="FILE")
-def backup(target: Path) -> None:
-    """Copy the embedded database to FILE, while it is in use.
-
-    Rows only: pictures and models are in the store, and the keys of pseudonyms under secrets/ of the data folder.
-    """
-    schema.backup(db.get_engine(), target)
-    out.print(f"Backup: {target}", markup=False)
-
-
-@db_group.command()
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def restore(source: Path) -> None:
-    """Put a backup back; the stack must not run.
-
-    What stood there before is kept beside it.
-    """
-    if local.is_running():
-        raise UsageError("The stack runs: end it first.")
-    schema.restore(db.get_engine(), source)
-    out.print(f"The database is as in {source}; what stood there before lies beside it.", markup=False)

@@ -18,10 +18,11 @@ from cxrscreen.cli.terminal import NOTICE, err, out
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from cxrscreen import blobs, db, local, programs, queue, registry, schedules, schema, tables, users
+    from cxrscreen import blobs, db, keymark, local, programs, queue, registry, schedules, schema, tables, users
     from cxrscreen.settings import Settings
 else:
-    blobs, db, local, programs, queue = later("blobs", "db", "local", "programs", "queue")
+    blobs, db, keymark, local = later("blobs", "db", "keymark", "local")
+    programs, queue = later("programs", "queue")
     registry, schedules, schema, tables, users = later("registry", "schedules", "schema", "tables", "users")
 
 
@@ -45,7 +46,7 @@ def up(port: int | None) -> None:
         stack.start()  # says who holds the folder
     check_device()
     local.need_broker(settings)
-    open_database()
+    open_database(keyed=True)
     first_start()
     with stack.heed_signals():
         stack.start()
@@ -106,6 +107,7 @@ def doctor() -> None:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("Python", lambda: sys.version.split()[0]),
         ("database", _database),
+        ("key", _key),
         ("store", _store),
         ("disk", _disk),
         ("redis-server", lambda: (get_settings().redis_url and "another machine's") or programs.redis_server()),
@@ -135,6 +137,16 @@ def _database() -> str:
     if differences := schema.differences(engine):
         raise RuntimeError(f"the schema differs from the tables in {len(differences)} places: cxrscreen db upgrade")
     return f"{engine.url.render_as_string()}, revision {schema.current(engine)}"
+
+
+def _key() -> str:
+    with db.read() as session:
+        found = keymark.standing(session)
+    if found is keymark.Standing.ANOTHER:
+        raise RuntimeError(keymark.ANOTHER)
+    if found is keymark.Standing.UNASKED:
+        return "identifiers are kept (CXRSCREEN_KEEP_IDENTIFIERS), so that no study is known by it"
+    return "the database's" if found is keymark.Standing.OURS else "the database has none yet; the first start gives it"
 
 
 def _store() -> str:

@@ -4,7 +4,7 @@ from cxrscreen.tables.archive import Image, Result, Study, StudyResult
 from cxrscreen.tables.base import Base, Key, UtcDateTime, midnight, now
 from cxrscreen.tables.counts import JobCount
 from cxrscreen.tables.features import Feature
-from cxrscreen.tables.keeping import Condemned, StoreMark
+from cxrscreen.tables.keeping import Condemned, KeyMark, StoreMark
 from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
 from cxrscreen.tables.reading import Reading, Review
 from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
@@ -44,6 +44,7 @@ __all__ = [
     "JobKind",
     "JobState",
     "Key",
+    "KeyMark",
     "ModelPolicy",
     "ModelState",
     "ModelVersion",

@@ -1,4 +1,4 @@
-"""The store's side: whose it is, and what is to go because no row names it."""
+"""The store's side, whose it is and what is to go because no row names it; and whose pseudonyms are in the rows."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ class StoreMark(Base):
 
     mark: Mapped[str] = mapped_column(String(32), primary_key=True)
     made_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class KeyMark(Base):
+    """Which key a database's pseudonyms were made with: a fingerprint of it, never the key."""
+
+    __tablename__ = "key_marks"
+
+    purpose: Mapped[str] = mapped_column(String(20), primary_key=True)  # one row for each, whoever comes first
+    fingerprint: Mapped[str] = mapped_column(String(16))
+    since: Mapped[datetime] = mapped_column(default=now)
