@@ -37,7 +37,7 @@ def look() -> None:
 
     Leaves no connection open: who calls may be about to fork.
     """
-    until = time.monotonic() + PATIENCE_SECONDS
+    until, said = time.monotonic() + PATIENCE_SECONDS, False
     try:
         while True:
             try:
@@ -45,6 +45,9 @@ def look() -> None:
             except DBAPIError as error:
                 if not db.is_away(error) or time.monotonic() > until:
                     raise
-                time.sleep(0.5)
+            if not said:
+                sys.stderr.write(f"cxrscreen: waiting up to {PATIENCE_SECONDS:.0f} s for the database\n")
+                said = True
+            time.sleep(0.5)
     finally:
         db.get_engine().dispose()

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import select
 from stack_fixtures import Done
 
-from cxrscreen import db, keymark, programs, schema
+from cxrscreen import db, keymark, programs, schema, starting
 from cxrscreen.errors import UsageError
 from cxrscreen.settings import Settings
 from cxrscreen.tables import AuditEvent, KeyMark, Worker, now
@@ -127,6 +128,26 @@ def test_a_role_with_another_key_ends_at_once_and_says_why(database: Settings, c
 def test_a_role_with_a_wrong_setting_ends_with_one_line(sqlite_database: Settings, role: str) -> None:
     done = run_role(role, sqlite_database, CXRSCREEN_SWEEP_SECONDS="soon")
     assert "CXRSCREEN_SWEEP_SECONDS" in refused(done)
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(
+    postgres_database: Settings, postgres: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = db.get_engine().url.database
+
+    def let_in(allowed: bool) -> None:
+        with psycopg.connect(postgres, autocommit=True) as administrator:
+            administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}'.encode())
+
+    let_in(False)
+    monkeypatch.setattr(starting, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(SystemExit) as end, starting.one_line():
+        starting.look()
+    assert end.value.code == 1 and "the database says" in capsys.readouterr().err
+    monkeypatch.setattr(starting, "PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(starting.time, "sleep", lambda _seconds: let_in(True))
+    starting.look()
+    assert "waiting" in capsys.readouterr().err and kept() == [keymark.fingerprint()]
 
 
 @pytest.mark.parametrize("command", [("up",), ("screen", "."), ("rescreen",)], ids=lambda words: words[0])
