@@ -22,6 +22,8 @@ from cxrscreen.tables import UtcDateTime, now
 SQLITE_BUSY_MS = 60_000
 # A connection that served so lately is taken at its word; one that rested longer is asked first whether it stands.
 FRESH_SECONDS = 0.5
+# PostgreSQL's words for it: serialization_failure, deadlock_detected, lock_not_available.
+BUSY_STATES = ("40001", "40P01", "55P03")
 
 
 def make_engine(url: str) -> Engine:
@@ -116,6 +118,13 @@ def is_away(error: SQLAlchemyError) -> bool:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def is_busy(error: SQLAlchemyError) -> bool:
+    """Others stood in the way: a deadlock that this one lost, a lock or a connection that did not come in time."""
+    cause = getattr(error, "orig", None)
+    stood = getattr(cause, "sqlstate", None) in BUSY_STATES or "database is locked" in str(cause)
+    return stood or isinstance(error, PoolTimeout)
 
 
 def clock(session: Session) -> datetime:

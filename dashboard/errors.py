@@ -7,9 +7,11 @@ import logging
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from cxrscreen import db
 from cxrscreen.errors import CxrscreenError, NoModel
 from dashboard import identity
 from dashboard.languages import said
@@ -38,6 +40,8 @@ TEXTS = {
     503: "The database does not answer. Try again in a moment.",
 }
 
+SAID = {"busy": "Others wrote to the same rows at that moment. Nothing was changed: try again."}
+
 
 class DiskFull(CxrscreenError):
     http_status = 507
@@ -59,6 +63,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(CSRFError, _stale_form)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _no_database)
+    app.register_error_handler(PoolTimeout, _no_database)
     app.register_error_handler(OSError, _disk)
 
 
@@ -106,7 +111,10 @@ def _http(error: HTTPException) -> Response:
     return response
 
 
-def _no_database(error: OperationalError) -> Response:
+def _no_database(error: SQLAlchemyError) -> Response:
+    if db.is_busy(error):
+        log.warning("Somebody else stood in the way: %s", error)
+        return answer(503, SAID["busy"])
     log.error("The database does not answer: %s", error)
     return answer(503, TEXTS[503])
 

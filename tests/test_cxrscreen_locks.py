@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 import seed
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from cxrscreen import assignments, batches, db, deletion, features, ingests, jobs, studies
@@ -104,6 +105,29 @@ def ends(job_id: int) -> tuple[JobState, jobs.Account]:
         account = jobs.account(session, job_id)
         assert account.found == session.scalar(select(func.count()).where(Entry.job_id == job_id))
         return jobs.get(session, job_id).state, account
+
+
+def test_who_loses_a_deadlock_is_busy_and_a_database_that_is_away_is_not() -> None:
+    start(2, 1)
+    with db.read() as session:
+        first, second = session.scalars(select(Entry.id).order_by(Entry.id))
+
+    def lock(session: Session, entry_id: int) -> None:
+        session.execute(select(Entry.id).where(Entry.id == entry_id).with_for_update())
+
+    def other_way() -> None:
+        with db.write() as session:
+            lock(session, second)
+            lock(session, first)
+
+    with pytest.raises(OperationalError) as lost, beside(other_way) as comes, db.write() as session:
+        lock(session, first)
+        comes()
+        lock(session, second)
+    assert db.is_busy(lost.value)
+    with pytest.raises(OperationalError) as away:
+        db.make_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing").connect()
+    assert not db.is_busy(away.value)
 
 
 def cancel(session: Session, job_id: int) -> None:

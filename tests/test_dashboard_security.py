@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dashboard_fixtures import FRAGMENTS, Site, addresses
+from sqlalchemy.exc import OperationalError
 
 import dashboard
 from cxrscreen.settings import Settings
@@ -190,6 +192,26 @@ def test_a_database_that_is_gone_is_a_page_and_not_a_traceback(
     answer = browser.get("/worklist")
     assert answer.status_code == 503
     assert "The database does not answer" in answer.text
+
+
+def test_who_meets_others_over_the_same_rows_is_told_to_try_again(full: Site, tmp_path: Path) -> None:
+    one, other = (sqlite3.connect(tmp_path / "rows.db", timeout=0, isolation_level=None) for _ in range(2))
+    one.execute("BEGIN IMMEDIATE")
+
+    @full.app.get("/meets")
+    def meets() -> str:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise OperationalError("BEGIN IMMEDIATE", {}, error) from error
+        return "alone"
+
+    answer = full.browser("reader").get("/meets")
+    assert answer.status_code == 503
+    assert "Others wrote to the same rows" in answer.text and "does not answer" not in answer.text
+    one.close()
+    assert full.browser("reader").get("/meets").text == "alone"
+    other.close()
 
 
 def test_proxies_are_believed_only_when_there_are_any(full: Site, configure: Callable[..., Settings]) -> None:
