@@ -131,13 +131,18 @@ def passed_by(source: dict[str, Any]) -> bool:
 
 def gone_labels(session: Session, job: Job) -> set[str]:
     """The names of its uploaded files that were let go of: cleared, or deleted with a study that came in them."""
-    return {str(source["label"]) for source in job.sources if "upload" in source} - kept_labels(session, job)
+    return set(uploads_of(job).values()) - kept_labels(session, job)
 
 
 def kept_labels(session: Session, job: Job) -> set[str]:
     """The names that a job knows its uploaded files by, of those that are in the store."""
-    ids = {source["upload"]: str(source["label"]) for source in job.sources if "upload" in source}
+    ids = uploads_of(job)
     return {ids[upload_id] for upload_id, _ in standing(session, ids)}
+
+
+def uploads_of(job: Job) -> dict[int, str]:
+    """Its uploads, each with the name that the job knows it by."""
+    return {source["upload"]: str(source["label"]) for source in job.sources if "upload" in source}
 
 
 def standing(session: Session, ids: Mapping[int, str]) -> list[tuple[int, int]]:

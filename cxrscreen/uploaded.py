@@ -55,7 +55,7 @@ class LetGo:
 
 def standing(session: Session, job: Job) -> Standing:
     """Raises UsageError for a job that has no uploads, Conflict for one that is open or has none left."""
-    ids = {source["upload"]: str(source["label"]) for source in job.sources if "upload" in source}
+    ids = clearing.uploads_of(job)
     if not ids:
         raise UsageError(f"Job {job.id} has no uploaded files; files of folders and prefixes stay where they are.")
     if job.state in jobs.OPEN:
