@@ -12,12 +12,14 @@ from werkzeug.routing import IntegerConverter
 from cxrscreen.settings import get_settings
 from dashboard import (
     agreement,
+    assets,
     audit,
     auth,
     bulk,
     charts,
     clearing,
     compare,
+    deeds,
     deletion,
     drift,
     errors,
@@ -67,7 +69,7 @@ class Dashboard(Flask):
 def create_app() -> Flask:
     """Make the WSGI application from the settings of this process."""
     settings = get_settings()
-    app = Dashboard(__name__)
+    app = Dashboard(__name__, static_folder=None)
     secret = settings.session_secret()
     app.config.update(
         SECRET_KEY=secret,
@@ -90,11 +92,13 @@ def create_app() -> Flask:
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.url_map.converters["id"] = IdConverter
+    assets.install(app)
     languages.install(app)
     security.install(app)
     identity.install(app)
     errors.install(app)
     filters.install(app)
+    deeds.install(app)
     shell.install(app)
     watched.install(app)
     for room in ROOMS:

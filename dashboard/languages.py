@@ -21,7 +21,7 @@ from flask import Blueprint, Flask, Response, g, has_app_context, redirect, requ
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from dashboard import catalogue
+from dashboard import assets, catalogue
 
 blueprint = Blueprint("languages", __name__)
 
@@ -153,7 +153,8 @@ def choose() -> AnyResponse:
 def words(language: str) -> Response:
     """What the scripts say, as a script: kept by the browser under an address that changes with its content."""
     answer = Response(_words(language), content_type="text/javascript; charset=utf-8")
-    answer.headers["Cache-Control"] = "private, no-cache"
+    known = request.args.get("v") == _mark(language)
+    answer.headers["Cache-Control"] = assets.KEPT if known else "private, no-cache"
     answer.add_etag()
     answer.make_conditional(request)
     return answer

@@ -1,11 +1,10 @@
-"""What every page shows around its own matter: the model in use, its banner, and the addresses of our files."""
+"""What every page shows around its own matter: the model in use, its banner, and addresses that are made once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flask import Flask, g, url_for
@@ -65,11 +64,3 @@ def install(app: Flask) -> None:
             "PLACE": PLACE,
             "around": around,
         }
-
-    @app.url_defaults
-    def versioned(endpoint: str, values: dict[str, Any]) -> None:
-        # A new release must not meet the old style sheet in a browser's cache.
-        if endpoint == "static" and app.static_folder and "filename" in values:
-            file = Path(app.static_folder) / values["filename"]
-            if file.is_file():
-                values["v"] = int(file.stat().st_mtime)

@@ -33,7 +33,7 @@ def test_every_page_answers_and_carries_the_headers(full: Site) -> None:
         seen += 1
     assert seen > 20
     assert "unsafe" not in security.POLICY and "*" not in security.POLICY
-    for url in ("/static/cxrscreen.css", "/nowhere"):
+    for url in ("/static/x/cxrscreen.css", "/nowhere"):
         assert browser.get(url).headers["Content-Security-Policy"] == security.POLICY
 
 
