@@ -1,18 +1,12 @@
-"""Transactions that meet over the same rows wait for one another in one order, so that none is ended as a deadlock.
-
-PostgreSQL only: SQLite has one writer at a time. One of the two is stopped at the place where the other one comes in,
-and goes on once that one waits for a lock, so nothing here hangs on how fast either of them is.
-"""
+"""Work on one job meets over the same rows in one order, so that nobody's is ended as a deadlock (`meetings`)."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import seed
+from meetings import beside, in_heap_order, stops
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -25,62 +19,10 @@ from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Role, Stu
 from worker import accepted, sweep
 from worker.leaves import Leaf
 
-BLOCKED = "cardinality(pg_blocking_pids(pid)) > 0"
-WAITING = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {BLOCKED}"
-
 
 @pytest.fixture(autouse=True)
 def database(postgres_database: Settings) -> None:
-    # Of two that wait in one thread of ours PostgreSQL knows nothing: where that is for ever the test fails too.
-    with db.single(writes=True) as session:
-        session.execute(
-            text(f'ALTER DATABASE "{session.scalar(text("SELECT current_database()"))}" SET lock_timeout = 30000')
-        )
-    db.get_engine().dispose()
-
-
-@contextmanager
-def beside(do: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Gives what lets `do` come in: it runs in a thread, until it waits for a lock or has ended.
-
-    The end of the block waits for its end, and raises what it raised.
-    """
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            do()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-
-    def comes() -> None:
-        thread.start()
-        with db.single() as session:
-            while thread.is_alive() and not session.scalar(text(WAITING)):
-                time.sleep(0.01)
-
-    try:
-        yield comes
-    finally:
-        if thread.ident is not None:
-            thread.join()
-    assert thread.ident is not None, "the two never met"
-    if raised:
-        raise raised[0]
-
-
-def stops(monkeypatch: pytest.MonkeyPatch, where: object, name: str, *comes: Callable[[], None]) -> None:
-    """Whoever is about to call this function lets the other come in first: the first caller the first of them."""
-    before, left = getattr(where, name), list(comes)
-
-    def after(*args: object, **named: object) -> object:
-        if left:
-            left.pop(0)()
-        return before(*args, **named)
-
-    monkeypatch.setattr(where, name, after)
+    in_heap_order()
 
 
 def start(count: int, batch: int) -> int:
