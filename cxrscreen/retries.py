@@ -22,7 +22,8 @@ from cxrscreen.quarantine import SET_ASIDE
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Rejection, Upload, User
 
 PAGE = 1000
-ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+CUT_SHORT = (JobState.FAILED, JobState.CANCELLED)
+ENDED = (JobState.DONE, *CUT_SHORT)
 UNDONE = (EntryStatus.FAILED, EntryStatus.CANCELLED)
 
 
@@ -60,6 +61,23 @@ def failed(session: Session, job_id: int, actor: User | str) -> Tried:
     _open(session, job, gone, tuple(JobState))
     audit.record(session, actor, "job.retry", f"job {job_id}", entries=again)
     return Tried({job_id: again}, cleared=cleared)
+
+
+def offered(session: Session, job: Job) -> bool:
+    """Whether `failed` would find something to try, for a page that offers it: what was given up stays given up."""
+    if job.state not in ENDED:
+        return False
+    gone = clearing.gone_labels(session, job)
+    if _may_hold_more(job, gone):
+        return True
+    mine = (Entry.job_id == job.id, Entry.status.in_(UNDONE))
+    easy = (*mine, Entry.image_id.is_not(None)) if gone else mine
+    if session.scalar(select(Entry.id).where(*easy).limit(1)) is not None:
+        return True
+    if not gone or _all_gone(job, gone):
+        return False
+    names = (row.name for page in _without_image(session, mine) for row in page)
+    return any(clearing.label_of(name, gone) is None for name in names)
 
 
 def chosen(session: Session, entry_ids: Sequence[int], actor: User | str, store: Blobs) -> Tried:
@@ -139,16 +157,24 @@ def _was_read(session: Session, job_id: int, label: str) -> bool:
 
 def _expect_unread(job: Job, gone: set[str], cleared: int) -> None:
     """A job without an entry to try again is opened only for what its sources may hold that was never found."""
-    cut_short = job.state in (JobState.FAILED, JobState.CANCELLED)
-    if cut_short and not (job.sources and all(source.get("label") in gone for source in job.sources)):
+    if _may_hold_more(job, gone):
         return
     if cleared:
         raise Conflict(
             f"Entries that stood in an uploaded file which was cleared: {cleared}. Upload it again to try them."
         )
-    if cut_short:
+    if job.state in CUT_SHORT:
         raise Conflict(f"The uploaded files of job {job.id} were cleared. Upload them again to try them.")
     raise Conflict(f"Job {job.id} has nothing that failed.")
+
+
+def _may_hold_more(job: Job, gone: set[str]) -> bool:
+    """It ended before it had surely read what is still there."""
+    return job.state in CUT_SHORT and not _all_gone(job, gone)
+
+
+def _all_gone(job: Job, gone: set[str]) -> bool:
+    return bool(job.sources) and all(source.get("label") in gone for source in job.sources)
 
 
 def _is_there(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -41,7 +42,16 @@ class Event:
     at: datetime
     what: str  # the word of an action, as in the audit trail, or of ours: job.start, job.first, job.aside, job.end
     actor: str
-    detail: str
+    text: str = ""  # a sentence: why an image was set aside, how the job ended
+    name: str = ""  # of the entry that was set aside
+    facts: dict[str, Any] = field(default_factory=dict)  # that the audit trail keeps beside a deed
+
+    @property
+    def detail(self) -> str:
+        """All of these in one line, as the command line tells them."""
+        if self.facts:
+            return ", ".join(f"{key} {value}" for key, value in self.facts.items())
+        return f"{self.name}: {self.text}" if self.name else self.text
 
     @property
     def words(self) -> str:
@@ -62,17 +72,17 @@ class Phase:
 def events(session: Session, job: Job) -> list[Event]:
     """What happened to a job, in its order: deeds of people, the steps of the work, images that were set aside."""
     found = [
-        Event(row.at, row.action, row.actor, ", ".join(f"{key} {value}" for key, value in row.detail.items()))
+        Event(row.at, row.action, row.actor, facts=row.detail)
         for row in session.scalars(
             # Who looked at its entries stands in the audit log, and is no part of its past.
             select(AuditEvent).where(AuditEvent.subject == f"job {job.id}", AuditEvent.action.in_(WORDS))
         )
     ]
     if job.started_at:
-        found.append(Event(job.started_at, "job.start", "", ""))
+        found.append(Event(job.started_at, "job.start", ""))
     first = session.scalar(select(func.min(Batch.finished_at)).where(Batch.job_id == job.id))
     if first:
-        found.append(Event(first, "job.first", "", ""))
+        found.append(Event(first, "job.first", ""))
     aside = session.execute(
         select(Rejection.created_at, Entry.name, Rejection.detail)
         .join(Entry, Entry.id == Rejection.entry_id)
@@ -80,7 +90,7 @@ def events(session: Session, job: Job) -> list[Event]:
         .order_by(Rejection.created_at)
         .limit(ASIDE)
     )
-    found += [Event(at, "job.aside", "", f"{name}: {detail}") for at, name, detail in aside]
+    found += [Event(at, "job.aside", "", detail, name) for at, name, detail in aside]
     if job.finished_at:
         found.append(Event(job.finished_at, "job.end", "", job.error or job.state.value))
     return sorted(found, key=lambda event: event.at)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 from flask import Blueprint, render_template, request
 
@@ -11,7 +10,7 @@ from cxrscreen import audit, db
 from cxrscreen.audit import Asked
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Role
-from dashboard import forms, languages
+from dashboard import deeds, forms, languages
 from dashboard.security import needs
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
@@ -22,22 +21,6 @@ SUBJECTS = (
     *("study", "image", "worklist", "job", "quarantine", "reviewed set", "model", "schedule", "alert", "user"),
     *("audit log", "address", "database"),
 )
-# What is told beside a deed, and what the address of a page that was looked at asked for.
-DETAILS = (
-    *("verdict", "reading", "images", "results", "verdicts", "uploads", "name", "before", "threshold", "window"),
-    *("role", "why", "title", "entries", "patient", "study", "zone", "rate", "enabled", "policy", "scope", "model"),
-    *("state", "job", "class", "subclass", "reader", "assigned", "sort", "image", "reason", "status", "from", "to"),
-    "bytes",
-)
-RENAMED = {
-    **{"way": "how", "sign_off": "signed for", "by": "by way of", "chosen": "chosen by hand", "review": "verdict no."},
-    **{"cron": "times", "last_verdict": "last verdict", "as": "file type", "beside": "beside study", "size": "lines"},
-    **{"low": "score from", "high": "score to", "q": "search", "since": "from", "until": "to", "after": "page from"},
-    **{"action": "what", "actor": "who", "subject": "on", "auth": "signing in"},
-}
-WAYS_IN = ("link", "password")
-# Details whose values are words of fixed lists, and no names.
-WORDED = {"verdict", "way", "role", "state", "status", "sort", "by"}
 
 
 @blueprint.get("")
@@ -61,8 +44,7 @@ def index() -> str:
         asked=asked,
         subject=_subject(asked.subject),
         told_subject=_subject,
-        told_detail=_detail,
-        told_name=_name,
+        told_name=deeds.name,
         words=audit.words,
         filters=filters,
         actions=audit.ACTIONS,
@@ -84,19 +66,6 @@ def _written(asked: str) -> str:
         if asked.lower() == told or asked.lower().startswith(f"{told} "):
             return noun + asked[len(told) :]
     return asked
-
-
-def _detail(detail: dict[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of what is told and its value, in words where they are words of ours."""
-    return [
-        (_name(key), languages.said(value) if key in WORDED else str(value))
-        for key, value in detail.items()
-        if value is not None
-    ]
-
-
-def _name(key: str) -> str:
-    return languages.said(RENAMED.get(key, key))
 
 
 def _day(name: str) -> date | None:

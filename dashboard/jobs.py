@@ -172,6 +172,7 @@ def _progress(session: Any, job: Job) -> dict[str, Any]:
     told = jobs.progress(session, job)
     told["open"] = job.state in jobs.OPEN
     told["paused"] = job.state == JobState.PAUSED
+    told["retry"] = retries.offered(session, job)
     told["sentences"] = {reason: said(sentence(reason)) for reason in told["reasons"]}
     told["state_word"], told["error"] = said(told["state"]), said(told["error"] or "") or None
     return told

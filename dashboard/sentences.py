@@ -15,7 +15,7 @@ from babel.messages.catalog import Catalog
 from cxrscreen import audit, findings, tables, timeline, worklist
 from cxrscreen.imaging import reasons
 from dashboard import audit as audit_page
-from dashboard import catalogue
+from dashboard import catalogue, deeds
 from dashboard.catalogue import HERE, PLACE
 
 SHARED, WORKER = HERE.parent / "cxrscreen", HERE.parent / "worker"
@@ -78,9 +78,9 @@ def _below() -> Iterator[str]:
     for states in STATES:
         yield from (state.value for state in states)
     yield from (*worklist.STATES, *WORDS, *NOTES, *CRON)
-    yield from (*audit_page.SUBJECTS, *audit_page.DETAILS, *audit_page.RENAMED.values(), *audit_page.WAYS_IN)
-    for deeds in audit.ACTIONS.values():
-        yield from deeds.values()
+    yield from (*audit_page.SUBJECTS, *deeds.DETAILS, *deeds.RENAMED.values(), *deeds.WAYS_IN)
+    for done in audit.ACTIONS.values():
+        yield from done.values()
     yield from (*reasons.SENTENCES.values(), *timeline.WORDS.values(), *findings.TITLES.values())
     for path in sorted([*HERE.glob("*.py"), *SHARED.glob("*.py"), *SHARED.glob("imaging/*.py"), *WORKER.glob("*.py")]):
         if path.name not in ELSEWHERE:

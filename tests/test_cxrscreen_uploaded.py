@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import threading
 import zipfile
 from collections.abc import Callable
@@ -41,6 +42,19 @@ def cleared_by_hand(job_id: int, who: str = "a test") -> by_hand.LetGo:
 
 
 def try_failed(job_id: int) -> retries.Tried:
+    """Of a job that ended: the page offers it where, and only where, there is something to try."""
+    with db.read() as session:
+        offered = retries.offered(session, jobs.get(session, job_id))
+    try:
+        tried = try_seen(job_id)
+    except Conflict:
+        assert not offered
+        raise
+    assert offered
+    return tried
+
+
+def try_seen(job_id: int) -> retries.Tried:
     with db.write() as session:
         return retries.failed(session, job_id, "a test")
 
@@ -291,7 +305,7 @@ def test_one_who_tries_again_while_the_rows_are_written_sees_them(model: int, do
 
     def tries() -> None:
         try:
-            said.append(try_chosen(ids) if door == "chosen" else try_failed(job_id))
+            said.append(try_chosen(ids) if door == "chosen" else try_seen(job_id))
         except Conflict as error:
             said.append(str(error))
 
@@ -364,6 +378,7 @@ def test_administrators_clear_on_the_page_of_the_job(either_site: Site) -> None:
 
 
 def tries_in_vain(browser: Browser, job_id: int) -> None:
+    assert re.search(r'data-needs="retry"\s+hidden>', browser.page(f"/jobs/{job_id}")), "no page offers it"
     answer = browser.post(f"/jobs/{job_id}/retry")
     assert answer.status_code == 409 and "which was cleared: 1. Upload it again to try them." in answer.text
     ids = [str(id_of(job_id, f"night.zip/{number}.png")) for number in range(2)]

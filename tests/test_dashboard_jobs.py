@@ -218,6 +218,6 @@ def test_a_job_tells_its_outlook_and_its_past(site: Site) -> None:
     assert '<span id="job-left-range" >, between <b id="job-left-low">' in page
     for part in (page, browser.page(f"/jobs/{job_id}/timeline")):
         assert "<b>paused</b> by" in part and "<b>went on</b> by" in part and "<b>image set aside</b>" in part
-        assert "bad.dcm: seen" in part
+        assert "bad.dcm</bdi>: seen" in part
         assert 'aria-label="waiting for 30 s, then running for' in part
     assert browser.get("/jobs/999/timeline").status_code == 404

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
-from dashboard_fixtures import FRAGMENTS, Browser, Site, addresses
+from dashboard_fixtures import FRAGMENTS, Browser, Site, addresses, done_job
 
-from cxrscreen import db, users
-from cxrscreen.tables import Role
+from cxrscreen import audit, db, entries, users
+from cxrscreen.imaging.reasons import Reason
+from cxrscreen.tables import Entry, EntryStatus, Role, now
 from dashboard import catalogue, languages, sentences
 
 RUSSIAN = {"Accept-Language": "ru,en;q=0.5"}
@@ -145,6 +146,48 @@ def test_the_audit_log_speaks_russian_and_is_asked_in_it(site: Site) -> None:
     assert not re.search(r"\b(?:user|role|auth|view)\b", told)
     found = re.search(r"<tbody>.*?</tbody>", admin.page(f"/audit?subject=пользователь+{number}"), flags=re.DOTALL)
     assert found and found[0].count("<tr>") == told.count(f"пользователь {number}")
+
+
+def body_of(page: str) -> str:
+    found = re.search(r"<(tbody|ol)\b.*</\1>", page, flags=re.DOTALL)
+    assert found
+    return " ".join(re.sub(r"<[^>]*>", "", found[0]).split())
+
+
+def test_what_stands_beside_a_deed_is_written_as_on_other_pages(site: Site) -> None:
+    scope = {"folder": "/in 2.5", "watch": True}
+    with db.write() as session:
+        job = done_job(session, site.model_id)
+        audit.record(session, "admin", "model.threshold", "model 1", threshold=0.2, before=0.55, sign_off="")
+        audit.record(session, "admin", "schedule.set", "schedule 1", scope=scope, rate=12000, enabled=False)
+        audit.record(session, "admin", "job.clear", f"job {job.id}", uploads=1, bytes=2_500_000, images=3, failed=2)
+        audit.record(session, "admin", "job.retry", f"job {job.id}", entries=4, chosen=True)
+        entry = Entry(job_id=job.id, name="a.dcm", status=EntryStatus.WAITING)
+        session.add(entry)
+        session.flush()
+        entries.reject(
+            session,
+            entry,
+            Reason.QUARANTINED,
+            "The file is damaged or cut short, so its pixels cannot be trusted.",
+            status=EntryStatus.FAILED,
+        )
+        job.error, job.finished_at = "The database does not answer. Try again in a moment.", now()
+    admin = in_russian(site, "admin")
+    admin.get("/worklist?low=0.25&from=2026-11-01")
+    told = body_of(admin.page("/audit"))
+    for wanted in (
+        *("оценка от 0,25", "с 01.11.2026", "порог 0,2 прежде 0,55 ", "папка /in 2.5", "только новое да"),
+        *("снимков в минуту 12 000", "включено нет", "всего 2,5 МБ"),
+    ):
+        assert wanted in told, (wanted, told)
+    past = body_of(admin.page(f"/jobs/{job.id}/timeline"))
+    for wanted in (
+        *("загрузки 1, всего 2,5 МБ, снимков 3, сбой 2", "файлов 4, выбрано вручную да"),
+        "a.dcm: Файл повреждён",
+    ):
+        assert wanted in past, (wanted, past)
+    assert "База данных не отвечает." in past and not re.search(r"uploads|bytes|entries|True", past)
 
 
 def test_a_filter_is_written_as_it_may_be_typed(site: Site) -> None:

@@ -53,10 +53,9 @@ function showReasons(told) {
 }
 
 function showButtons(told) {
-  const ended = told.failed + told.cancelled > 0 || told.state === "failed" || told.state === "cancelled";
   for (const form of document.querySelectorAll("#actions form")) {
     const fits = form.dataset.states.split(" ").includes(told.state);
-    form.hidden = !fits || (form.dataset.needs === "unfinished" && !ended);
+    form.hidden = !fits || (form.dataset.needs === "retry" && !told.retry);
   }
 }
 
