@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from cxrscreen import db
 from cxrscreen.errors import CxrscreenError, NoModel
-from dashboard import identity
+from dashboard import forms, identity
 from dashboard.languages import said
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ def answer(status: int, text: str, title: str = "", *, no_model: bool = False) -
             text=text,
             title=title or TITLES.get(status, "Error"),
             no_model=no_model,
+            back=forms.came_from(),
         )
         response = Response(page)
     response.status_code = status

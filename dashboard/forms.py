@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import urlsplit
 
 from flask import request
 
@@ -11,7 +12,8 @@ from cxrscreen.errors import UsageError
 
 def text(name: str, *, most: int = 100, needed: bool = True) -> str:
     """A field without the blanks around it."""
-    value = request.form.get(name, "").strip()
+    # A browser sends two letters for an end of line, and counts one where it is typed (HTML, 4.10.21.4).
+    value = request.form.get(name, "").replace("\r\n", "\n").strip()
     if needed and not value:
         raise UsageError(f"The field {name!r} is empty.")
     if len(value) > most:
@@ -42,6 +44,14 @@ def query_fraction(name: str) -> float | None:
     """The same from the address, or None where it is not asked for."""
     value = request.args.get(name, "").strip()
     return _fraction(name, value) if value else None
+
+
+def came_from() -> str | None:
+    """The page of ours that a form was sent from; None for a page that is only looked at, and where nobody says."""
+    parts = urlsplit(request.referrer or "")
+    if request.method != "POST" or parts.netloc != request.host:
+        return None
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _fraction(name: str, written: str) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, redirect, request, url_for
+from flask import Flask, Response, flash, redirect, request, url_for
 from flask_wtf import csrf
 from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from cxrscreen import db, registry, users
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Role
-from dashboard import identity
+from dashboard import forms, identity
 from dashboard.errors import DiskFull, wants_json
 
 P = ParamSpec("P")
@@ -105,7 +105,12 @@ def safe_next(target: str | None) -> str:
 def _ask_to_sign_in() -> AnyResponse:
     if wants_json():
         raise Unauthorized("Your session ended; sign in again.")
-    following = request.full_path.rstrip("?") if request.method == "GET" else None
+    if request.method == "GET":
+        following: str | None = request.full_path.rstrip("?")
+    else:
+        following = forms.came_from()
+        if request.endpoint != "auth.sign_out":
+            flash("Your session had ended, so this was not saved. Sign in and send it again.", "bad")
     return redirect(url_for("auth.sign_in", next=following))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from cxrscreen import alike, db, entries, readings, registry, studies
 from cxrscreen.findings import FINDINGS, TITLES
-from cxrscreen.tables import Image, ModelState, ModelVersion, Result, Study, StudyResult
+from cxrscreen.tables import Image, ModelState, ModelVersion, Reading, Result, Review, Study, StudyResult
 from dashboard import acts, filters, forms, identity, shell, verdicts
 from dashboard.hidden import is_hidden
 from dashboard.images import original_is_there
@@ -92,6 +92,7 @@ def show(study_id: int) -> str:
         where=where,
         begun=begun,
         undoable=undoable,
+        said_so_far=_said(given, begun, me),
         panes=[pane for pane in (_pane(study, pictures, image.id if image else None), prior) if pane],
         others=others,
         beside=prior.study.id if prior else None,
@@ -123,6 +124,12 @@ def _answers(session: Session, study_id: int, me: identity.Person) -> list[tuple
         for said, model in studies.answers(session, study_id)
         if model.state != ModelState.CANDIDATE or me.may_administer
     ]
+
+
+def _said(given: list[tuple[Review, str]], begun: Review | Reading | None, me: identity.Person) -> str:
+    """Another text once this person gave or took back something: what the page holds of a draft was sent then."""
+    last = max((review.id for review, _ in given if review.user_id == me.row.id), default=0)
+    return f"{last} {begun.id if begun else 0}"
 
 
 def _prior(session: Session, others: list[Study], used: int | None) -> Pane | None:

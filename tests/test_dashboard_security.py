@@ -63,6 +63,14 @@ def test_strangers_see_nothing_but_the_door(full: Site) -> None:
     for _, url in addresses(full, "POST"):
         if url not in NO_SIGN_IN:
             assert stranger.client.post(url).status_code == 302, url
+    for came, following in (
+        ("http://localhost/studies/1?image=2", "/studies/1?image%3D2"),
+        ("http://elsewhere.example/studies/1", ""),
+        ("", ""),
+    ):
+        answer = stranger.client.post("/studies/1/review", headers={"Referer": came})
+        assert answer.location.partition("?next=")[2] == following, came
+    assert "this was not saved. Sign in and send it again." in stranger.page("/sign-in")
 
 
 def test_nothing_is_changed_without_the_token(full: Site) -> None:

@@ -136,6 +136,15 @@ def test_a_form_that_makes_no_sense_is_refused(site: Site, data: dict[str, str])
         assert session.query(Review).count() == 0
 
 
+def test_an_end_of_line_counts_as_it_is_typed(site: Site) -> None:
+    with db.write() as session:
+        number = scored(session, "a", [0.9], site.model_id).id
+    assert give(site.browser("reader"), number, "confirmed", "line\r\n" * 799 + "12345").status_code == 302
+    with db.read() as session:
+        review = studies.current_review(session, number)
+        assert review and review.comment == "line\n" * 799 + "12345" and len(review.comment) == 4000
+
+
 def test_a_hostile_comment_is_text_to_the_next_reader(site: Site) -> None:
     with db.write() as session:
         study_id = scored(session, "<b onclick=alert(1)>case", [0.9], site.model_id).id

@@ -1,4 +1,5 @@
 // The reading room: its tools and keys, the images of a study that change places, the other study beside it, verdicts.
+import { keepDraft } from "./drafts.js";
 import { isUndo, keyOf } from "./keys.js";
 import { preload } from "./viewer_pixels.js";
 import { Pane, START } from "./viewer.js";
@@ -202,17 +203,10 @@ document.addEventListener("keydown", (event) => {
   act(event);
 });
 
-// A second verdict must not follow from a key that is pressed twice, nor a second step back.
-for (const form of [by("verdict"), by("undo-form")]) {
-  form?.addEventListener("submit", (event) => {
-    if (form.dataset.sent) event.preventDefault();
-    form.dataset.sent = "yes";
-    if (form.elements.seconds) form.elements.seconds.value = seconds().toFixed(1);
-  });
-}
-window.addEventListener("pageshow", () => {
-  for (const form of [by("verdict"), by("undo-form")]) if (form) delete form.dataset.sent;
+by("verdict")?.addEventListener("submit", () => {
+  by("verdict").elements.seconds.value = seconds().toFixed(1);
 });
+if (by("verdict")) keepDraft(by("verdict"), by("comment"), [...document.querySelectorAll("#findings input")], by("begun"));
 
 // Links that change what stands on the stages; with another button or key they open a page as any link.
 document.addEventListener("click", (event) => {

@@ -1,4 +1,5 @@
 // Light or dark: what the system says, unless the person chose. It runs before the page is painted.
+// And a bar of rooms that is longer than a phone is wide shows the room that one is in.
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
@@ -11,6 +12,9 @@
   if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
 
   document.addEventListener("DOMContentLoaded", () => {
+    const bar = document.querySelector(".top nav");
+    const here = bar?.querySelector("[aria-current]");
+    if (here) bar.scrollLeft = here.offsetLeft - bar.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
     const button = document.getElementById("theme");
     if (!button) return;
     button.hidden = false;
