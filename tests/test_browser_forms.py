@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from dashboard_fixtures import PASSWORD, Site, scored
-from playwright.sync_api import Page, expect
-from viewer_fixtures import SHOWN, Opener, files, study_of
+from dashboard_fixtures import Site, scored
+from playwright.sync_api import expect
+from viewer_fixtures import SHOWN, Opener, files, sign_in, study_of
 
 from cxrscreen import db, studies, users
 from cxrscreen.settings import get_settings
@@ -16,12 +16,6 @@ from cxrscreen.tables import Job, Review, Role, Verdict
 pytestmark = pytest.mark.browser
 
 MISSING = "the server responded with a status"  # studies without pictures, and pages that refuse
-
-
-def sign_in(page: Page, name: str = "reader") -> None:
-    page.fill("#name", name)
-    page.fill("#password", PASSWORD)
-    page.click("#sign-in")
 
 
 def test_a_comment_outlives_the_session_it_was_written_in(site: Site, opened: Opener) -> None:
@@ -35,8 +29,8 @@ def test_a_comment_outlives_the_session_it_was_written_in(site: Site, opened: Op
             users.end_sessions(users.get(session, "reader"))
         page.click("#verdict-confirmed")
         expect(page.locator(".flash.bad")).to_contain_text("this was not saved")
-        sign_in(page)
-        page.wait_for_url(re.compile(rf"/studies/{study}\?state=all"))
+        sign_in(page, "reader")
+        assert page.url.endswith(f"/studies/{study}?state=all")
         expect(page.locator("#comment")).to_have_value("left base,\nnew since spring")
         expect(page.locator("#findings input:checked")).to_have_count(1)
         expect(page.locator("#begun")).to_be_visible()
@@ -61,9 +55,7 @@ def test_what_is_begun_stays_with_its_case_and_its_person(site: Site, opened: Op
         expect(page.locator("#comment")).to_have_value("begun here")
         # Without signing out: the session is over, and a colleague sits down.
         page.context.clear_cookies()
-        page.goto("/sign-in")
-        sign_in(page, "admin")
-        page.goto(f"/studies/{first}")
+        sign_in(page, "admin", f"/studies/{first}")
         expect(page.locator("#comment")).to_have_value("")
         page.fill("#comment", "another begins")
         page.click("#sign-out")

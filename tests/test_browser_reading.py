@@ -7,7 +7,7 @@ import pytest
 import seed
 from dashboard_fixtures import Site, stored_image
 from playwright.sync_api import expect
-from viewer_fixtures import SHOWN, Opener, files, greys, middle, samples, study_of
+from viewer_fixtures import SHOWN, Opener, drawn, files, greys, middle, samples, study_of
 
 from cxrscreen import blobs, db, imaging, studies
 from cxrscreen.imaging.phantom_files import dicom_bytes
@@ -44,7 +44,8 @@ def test_images_change_in_place_and_a_study_beside_moves_along(site: Site, opene
         page.keyboard.press("]")
         page.wait_for_selector(f'{SHOWN}[data-image="{other_id}"]')
         expect(page.locator("#score")).to_have_text("0.200")
-        assert page.url.endswith(f"image={other_id}") and page.input_value("#comment") == "both lungs"
+        page.wait_for_url(f"**image={other_id}")
+        assert page.input_value("#comment") == "both lungs"
         page.keyboard.press("p")
         assert (
             middle(greys(page), wide.shape, imaging.read(dicom_bytes(wide[::-1], 2, 1, inverted=True))[0].display())
@@ -69,8 +70,8 @@ def test_images_change_in_place_and_a_study_beside_moves_along(site: Site, opene
         assert np.abs(mine - theirs).max() > 20, "two pictures"
         page.locator("#pane-prior .stage").focus()
         page.keyboard.press("h")
-        assert page.locator("#pane-case .marks").inner_text() == ""
         expect(page.locator("#pane-prior .marks")).to_have_text("mirrored")
+        assert page.locator("#pane-case .marks").inner_text() == ""
         page.locator("#close-beside").press("Enter")
         expect(page.locator("#pane-prior")).to_have_count(0)
         page.goto(f"/studies/{study_id}?beside={stranger_id}")
@@ -82,10 +83,12 @@ def test_the_next_case_is_there_before_it_is_asked_for(site: Site, opened: Opene
     data = files()
     first = study_of(data["monochrome2.dcm"], "a.dcm", site)
     second = study_of(data["monochrome1.dcm"], "b.dcm", site, score=0.8)
-    with opened(f"/studies/{first}") as page:
-        with page.expect_request_finished(lambda asked: asked.url.endswith("/pixels")):
-            page.wait_for_selector(SHOWN)
-        page.wait_for_load_state("networkidle")
+    with db.read() as session:
+        ahead = studies.images(session, second, None)[0][0].id
+    with opened("/account") as page:
+        with page.expect_request_finished(lambda asked: asked.url.endswith(f"/{ahead}/pixels")):
+            page.goto(f"/studies/{first}")
+        page.wait_for_selector(SHOWN)
         with page.expect_response("**/pixels") as got:
             page.keyboard.press("j")
             page.wait_for_url(f"**/studies/{second}*")
@@ -104,11 +107,12 @@ def test_without_webgl_the_picture_is_an_image_with_the_same_hands(site: Site, o
         picture = page.locator("#pane-case img.flat")
         expect(picture).to_be_visible()
         assert picture.evaluate("(image) => image.naturalWidth") == 301
+        drawn(page)
         before = picture.evaluate("(image) => image.style.transform")
         for key in "z3i":
             page.keyboard.press(key)
         expect(page.locator("#tool-invert")).to_have_attribute("aria-pressed", "true")
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        drawn(page)
         assert picture.evaluate("(image) => image.style.transform") != before
         assert "contrast" in picture.evaluate("(image) => image.style.filter")
 
@@ -147,6 +151,7 @@ def test_a_phone_pans_with_a_finger_and_scrolls_past(site: Site, opened: Opener,
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "color_scheme": theme}
     with opened(f"/studies/{study}", **phone) as page:
         page.wait_for_selector(SHOWN)
+        drawn(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         stage = page.locator(".stage")
         assert stage.evaluate("(stage) => getComputedStyle(stage).touchAction") == "pan-y"

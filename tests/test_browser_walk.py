@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from dashboard_fixtures import PASSWORD, Site, password_hash, scored
+from dashboard_fixtures import Site, password_hash, scored
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
-from viewer_fixtures import SHOWN, Opener, files, study_of
+from viewer_fixtures import SHOWN, Opener, files, sign_in, study_of
 
 from cxrscreen import db, readings, studies, users
 from cxrscreen.settings import Settings
@@ -68,14 +68,14 @@ def test_two_readers_differ_and_a_third_decides(configure: Callable[..., Setting
     with opened(f"/studies/{study}") as page:
         say(page, study, "y")
         expect(page.locator("#mine")).to_contain_text("It waits for the second reader")
-        sign_in(page, "second")
-        page.goto(f"/studies/{study}")
+        page.context.clear_cookies()
+        sign_in(page, "second", f"/studies/{study}")
         expect(page.locator("body")).not_to_contain_text("confirmed")
         say(page, study, "n")
         expect(page.locator("#mine")).to_contain_text("another person decides")
         assert verdicts() == []
-        sign_in(page, "third")
-        page.goto("/worklist?state=disputed")
+        page.context.clear_cookies()
+        sign_in(page, "third", "/worklist?state=disputed")
         page.locator("#worklist a.case").press("Enter")
         expect(page.locator("#differ li")).to_have_count(2)
         say(page, study, "y")
@@ -95,12 +95,3 @@ def say(page: Page, study: int, key: str) -> None:
     with page.expect_navigation():
         page.keyboard.press(key)
     page.goto(f"/studies/{study}")
-
-
-def sign_in(page: Page, name: str) -> None:
-    page.context.clear_cookies()
-    page.goto("/sign-in")
-    page.fill("#name", name)
-    page.fill("#password", PASSWORD)
-    page.click("#sign-in")
-    page.wait_for_url(re.compile(r"/(?!sign-in)"))

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from urllib.parse import quote
 
 import numpy as np
 import pydicom
@@ -16,7 +17,7 @@ import seed
 from dashboard_fixtures import PASSWORD, Site, stored_image
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from cxrscreen import db, studies
@@ -28,6 +29,9 @@ Greys = NDArray[np.uint8]
 Opener = Callable[..., AbstractContextManager[Page]]
 # Playwright's wait_for_function is an eval, which the policy forbids: waits are for attributes.
 SHOWN = '#pane-case[data-state="shown"]'
+# On a machine that has more to do than cores everything comes late: what fails only fails later for it.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -72,20 +76,31 @@ def opened(chromium: Browser, address: str) -> Opener:
             if script:
                 context.add_init_script(script)
             page = context.new_page()
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(PATIENCE_MS)
             page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
             page.on("pageerror", lambda error: troubles.append(str(error)))
             page.on("request", lambda asked: troubles.append(asked.url) if not asked.url.startswith(address) else None)
-            page.goto("/sign-in")
-            page.fill("#name", "reader")
-            page.fill("#password", PASSWORD)
-            page.click("#sign-in")
-            answer = page.goto(path)
-            assert answer is not None and answer.headers["content-security-policy"] == POLICY
+            answer = sign_in(page, "reader", path)
+            assert answer.headers["content-security-policy"] == POLICY
             yield page
         assert [said for said in troubles if not expecting or expecting not in said] == []
 
     return open_page
+
+
+def sign_in(page: Page, name: str, path: str = "") -> Response:
+    """To the page of that path, or to the one that asked for it; its answer, once it is there.
+
+    Who asks for another page before that may still be a stranger.
+    """
+    if path:
+        page.goto(f"/sign-in?next={quote(path, safe='')}")
+    page.fill("#name", name)
+    page.fill("#password", PASSWORD)
+    with page.expect_navigation(url=lambda url: "/sign-in" not in url) as got:
+        page.click("#sign-in")
+    assert got.value is not None
+    return got.value
 
 
 def samples(top: int, height: int = 210, width: int = 301) -> NDArray[np.uint16]:
@@ -126,16 +141,18 @@ def study_of(data: bytes, name: str, site: Site, heat: bytes | None = None, scor
         return image.study_id
 
 
+def drawn(page: Page) -> None:
+    """Return once the change that was asked for is drawn, and said: the viewer draws in the next frame."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+
+
 def greys(page: Page, selector: str = "#picture") -> Greys:
     """What the canvas shows, once the change that was asked for is drawn."""
-    url = page.evaluate(
-        """(selector) => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
-             done(document.querySelector(selector).toDataURL("image/png")))))""",
-        selector,
-    )
-    drawn = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"))
-    assert np.array_equal(drawn[..., 0], drawn[..., 1]) and np.array_equal(drawn[..., 0], drawn[..., 2])
-    return drawn[..., 0]
+    drawn(page)
+    url = page.evaluate('(selector) => document.querySelector(selector).toDataURL("image/png")', selector)
+    shown = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"))
+    assert np.array_equal(shown[..., 0], shown[..., 1]) and np.array_equal(shown[..., 0], shown[..., 2])
+    return shown[..., 0]
 
 
 def middle(canvas: Greys, shape: tuple[int, ...], expected: Greys) -> int:
@@ -155,6 +172,7 @@ def middle(canvas: Greys, shape: tuple[int, ...], expected: Greys) -> int:
 
 def pointed(page: Page) -> tuple[int, int, int]:
     """Column, row and stored value under the pointer, as the page says them."""
-    said = page.locator("#pane-case .value").inner_text()
-    column, row, value = (int(word) for word in said.replace(",", "").replace(":", "").split())
+    said = page.locator("#pane-case .value")
+    expect(said).not_to_be_empty()
+    column, row, value = (int(word) for word in said.inner_text().replace(",", "").replace(":", "").split())
     return column, row, value
