@@ -100,6 +100,7 @@ def test_drags_wheel_and_value_under_the_pointer(site: Site, opened: Opener) -> 
         page.mouse.down()
         page.mouse.move(x + 160.5, y + 40.5, steps=3)
         page.mouse.up()
+        greys(page)
         expect(page.locator("#preset")).to_have_value("")
         assert float(page.get_attribute("#pane-case", "data-width") or 0) == pytest.approx(2200 + 550, abs=5)
         page.keyboard.press(" ")
