@@ -126,7 +126,8 @@ def test_an_unpacker_that_hangs_or_dies_ends_the_archive(
         script.replace("print", "import sys; sys.stdout.buffer.write").replace("('", "(b'")
     )
     monkeypatch.setattr(sevens, "_CHILD", tmp_path / "child.py")
-    monkeypatch.setattr(sevens, "SILENCE_SECONDS", 0.5)
+    if said == "takes too long":
+        monkeypatch.setattr(sevens, "SILENCE_SECONDS", 0.5)
     (tmp_path / "x.7z").write_bytes(as_7z([("a", b"1")]))
     (member,) = listed(tmp_path / "x.7z")
     assert member.refused and member.refused.reason == Reason.ARCHIVE_DAMAGED and said in str(member.refused)
