@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 import seed
@@ -21,25 +22,26 @@ def start(count: int, batch: int) -> int:
         return job.id
 
 
-def work_through(job_id: int, gaps: list[float]) -> None:
-    """Say that the first batches were done so many seconds after one another, the last of them now."""
+def work_through(job_id: int, gaps: list[float]) -> datetime:
+    """Say that the first batches were done so many seconds after one another, the last of them now; answers when."""
     at = now() - timedelta(seconds=sum(gaps))
     with db.write() as session:
         for batch, gap in zip(session.scalars(select(Batch).order_by(Batch.id)), gaps, strict=False):
             at += timedelta(seconds=gap)
             batch.state, batch.finished_at = BatchState.DONE, at
             session.execute(update(Entry).where(Entry.batch_id == batch.id).values(status=EntryStatus.SCORED))
+    return at
 
 
-def told(job_id: int) -> dict[str, object]:
-    with db.read() as session:
+def told(job_id: int, at: datetime | None = None) -> dict[str, object]:
+    """What is said of a job, now or at that moment."""
+    with db.read() as session, patch.object(db, "clock", return_value=at or db.clock(session)):
         return jobs.progress(session, jobs.get(session, job_id))
 
 
 def test_an_even_pace_has_narrow_bounds(database: Settings) -> None:
     job_id = start(200, 5)
-    work_through(job_id, [1.0] * 20)
-    progress = told(job_id)
+    progress = told(job_id, work_through(job_id, [1.0] * 20))
     assert progress["seconds_left"] == pytest.approx(20, abs=2)
     assert progress["seconds_left_low"] == pytest.approx(20, abs=2)
     assert progress["seconds_left_high"] == pytest.approx(20, abs=2)
@@ -47,27 +49,26 @@ def test_an_even_pace_has_narrow_bounds(database: Settings) -> None:
 
 def test_an_uneven_pace_has_wide_ones(database: Settings) -> None:
     job_id = start(200, 5)
-    work_through(job_id, [0.2, 0.2, 0.2, 3.4] * 5)
+    at = work_through(job_id, [0.2, 0.2, 0.2, 3.4] * 5)
     with db.read() as session:
-        found = outlook.left(session, jobs.get(session, job_id), 100, 1.0, now())
+        found = outlook.left(session, jobs.get(session, job_id), 100, 1.0, at)
     assert found and found.low < 0.9 * found.likely and found.high > 1.1 * found.likely
 
 
 def test_the_latest_pace_counts_and_a_standstill_shows(database: Settings) -> None:
     job_id = start(200, 5)
-    work_through(job_id, [1.0] * 20)
+    at = work_through(job_id, [1.0] * 20)
     with db.read() as session:
         job = jobs.get(session, job_id)
-        fresh = outlook.left(session, job, 100, 1.0, now())
-        late = outlook.left(session, job, 100, 1.0, now() + timedelta(seconds=60))
+        fresh = outlook.left(session, job, 100, 1.0, at)
+        late = outlook.left(session, job, 100, 1.0, at + timedelta(seconds=60))
     assert fresh and late and late.likely > 3 * fresh.likely
 
 
 def test_few_batches_say_little_and_a_job_that_does_not_run_nothing(database: Settings) -> None:
     job_id = start(20, 5)
     assert told(job_id)["seconds_left"] is None, "nothing is done yet"
-    work_through(job_id, [1.0])
-    progress = told(job_id)
+    progress = told(job_id, work_through(job_id, [1.0]))
     assert progress["seconds_left"] == pytest.approx(300, rel=0.05)
     assert progress["seconds_left_low"] == pytest.approx(150, rel=0.05)
     assert progress["seconds_left_high"] == pytest.approx(600, rel=0.05)
