@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from cxrscreen.settings import get_settings
-from cxrscreen.tables import UtcDateTime, now
+from cxrscreen.tables import Base, UtcDateTime, now
 
 SQLITE_BUSY_MS = 60_000
 # A connection that served so lately is taken at its word; one that rested longer is asked first whether it stands.
@@ -134,6 +134,15 @@ def clock(session: Session) -> datetime:
         return now()
     told: datetime = session.execute(select(func.clock_timestamp(type_=UtcDateTime()))).scalar_one()
     return told
+
+
+def numbers(session: Session, table: type[Base], count: int) -> list[int] | None:
+    """The next numbers of a table's rows, taken in advance; None on SQLite, whose one writer needs none."""
+    if session.get_bind().dialect.name != "postgresql":
+        return None
+    sequence = func.pg_get_serial_sequence(table.__tablename__, "id")
+    drawn = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+    return sorted(session.scalars(drawn))
 
 
 def insert_for(session: Session, table: Any) -> postgresql.Insert | sqlite.Insert:

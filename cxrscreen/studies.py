@@ -60,11 +60,14 @@ def keep(session: Session, origins: Sequence[Origin]) -> list[int]:
         return []
     # In the order of their keys: two ingests that bring the same studies must not wait for each other.
     fresh.sort(key=lambda row: str(row["key"]))
-    session.execute(db.insert_for(session, Study).on_conflict_do_nothing(index_elements=["key"]), fresh)
-    ids = {
-        row.key: row.id
-        for row in session.execute(select(Study.key, Study.id).where(Study.key.in_([row["key"] for row in fresh])))
-    }
+    insert = db.insert_for(session, Study).on_conflict_do_nothing(index_elements=["key"])
+    ids: dict[str, int] = {}
+    while wanted := [row for row in fresh if row["key"] not in ids]:  # once more for one that was just being deleted
+        session.execute(insert, wanted)
+        # Held as an image's row holds its study's: before any image is, as whoever deletes one does.
+        held = select(Study.key, Study.id).where(Study.key.in_([row["key"] for row in wanted])).order_by(Study.id)
+        found = session.execute(held.with_for_update(read=True, key_share=True))
+        ids |= {row.key: row.id for row in found}
     return [ids[row["key"]] for row in values]
 
 

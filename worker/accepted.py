@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -16,20 +18,18 @@ def expect_known(session: Session, leaves: list[Leaf]) -> None:
     if ids:
         # Whoever deletes a study holds it before its images.
         studies.hold(session, {image.study_id for leaf in leaves for image in leaf.known}, read=True)
-        held = session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True, key_share=True))
-        if len(held.all()) < len(ids):
+        held = select(Image.id).where(Image.id.in_(ids)).order_by(Image.id)
+        if len(session.scalars(held.with_for_update(read=True, key_share=True)).all()) < len(ids):
             raise orphans.BlobGone("A picture was deleted while it came in again.")
 
 
 def accept(session: Session, place: Place, accepted: list[tuple[Leaf, Entry]]) -> list[int]:
     """Rows for the frames of accepted files; answers the entries that want a score."""
     images = _add_images(session, place, [leaf for leaf, _ in accepted])
+    _take_over(session, [leaf for leaf, _ in accepted if leaf.known and place.path(leaf) is None])
     wanted = []
     for leaf, row in accepted:
         known = {image.frame: image.id for image in leaf.known}
-        if leaf.known and place.path(leaf) is None:
-            # The bytes are in the store now; a folder file they once stood for is no longer needed.
-            session.execute(update(Image).where(Image.sha256 == leaf.sha256).values(path=None))
         count = len(leaf.frames) or len(known)
         for index in range(count):
             entry = row
@@ -48,6 +48,15 @@ def accept(session: Session, place: Place, accepted: list[tuple[Leaf, Entry]]) -
     return [entry.id for entry in wanted]
 
 
+def _take_over(session: Session, leaves: list[Leaf]) -> None:
+    """The bytes of these are in the store now; a folder file that they once stood for is no longer needed."""
+    referred = [image.id for leaf in leaves for image in leaf.known if image.path is not None]
+    if referred:
+        # Two uploads may bring the same pictures at once, in another order.
+        ordered = select(Image.id).where(Image.id.in_(referred)).order_by(Image.id).with_for_update(key_share=True)
+        session.execute(update(Image).where(Image.id.in_(ordered)).values(path=None))
+
+
 def _add_images(session: Session, place: Place, leaves: list[Leaf]) -> dict[tuple[str, int], int]:
     """Rows for the frames that were decoded, in a statement for all; answers their ids by (SHA-256, frame)."""
     fresh = [(leaf, frame) for leaf in leaves for frame in leaf.frames if frame.refused is None]
@@ -57,7 +66,7 @@ def _add_images(session: Session, place: Place, leaves: list[Leaf]) -> dict[tupl
     for leaf, frame in fresh:
         assert leaf.sha256 is not None and frame.facts is not None
         origins.append(studies.Origin(frame.facts, leaf.sha256, leaf.member.name))
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "study_id": study_id,
             "sha256": origin.sha256,
@@ -73,12 +82,22 @@ def _add_images(session: Session, place: Place, leaves: list[Leaf]) -> dict[tupl
         }
         for (leaf, frame), origin, study_id in zip(fresh, origins, studies.keep(session, origins), strict=True)
     ]
-    # Two jobs may bring the same file at once; the later one takes the row of the earlier.
-    session.execute(db.insert_for(session, Image).on_conflict_do_nothing(index_elements=["sha256", "frame"]), values)
-    found = session.execute(
-        select(Image.sha256, Image.frame, Image.id).where(Image.sha256.in_([row["sha256"] for row in values]))
-    )
-    return {(row.sha256, row.frame): row.id for row in found}
+    # Two jobs may bring the same files at once; the later one takes the rows of the earlier.
+    made = db.insert_for(session, Image.__table__).on_conflict_do_nothing(index_elements=["sha256", "frame"])
+    named = (Image.sha256, Image.frame, Image.id)
+    rows = session.execute(made.returning(*named), _in_one_order(session, values)).all()
+    if len(rows) < len(values):
+        rows = session.execute(select(*named).where(Image.sha256.in_([row["sha256"] for row in values]))).all()
+    return {(row.sha256, row.frame): row.id for row in rows}
+
+
+def _in_one_order(session: Session, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows by their bytes, as whoever brings the same files in another order inserts them, so that neither waits
+    for the other in turn; their numbers are in the order of the walk, which is the order that people see."""
+    if len(values) == 1 or (numbers := db.numbers(session, Image, len(values))) is None:
+        return values
+    numbered = [{**row, "id": number} for row, number in zip(values, numbers, strict=True)]
+    return sorted(numbered, key=lambda row: (row["sha256"], row["frame"]))
 
 
 def point_at_twins(session: Session, leaves: list[Leaf], rows: dict[int, Entry]) -> None:
