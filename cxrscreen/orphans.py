@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from cxrscreen import db
@@ -146,7 +146,10 @@ def remove(store: Blobs) -> int:
     for kind, sha256 in due:
         removed += _remove(store, kind, sha256)
     with db.write() as session:
-        session.execute(delete(Condemned).where(Condemned.gone_at < moment - REMEMBERED))
+        # What somebody stores again just now is pardoned by them.
+        old = select(Condemned.kind, Condemned.sha256).where(Condemned.gone_at < moment - REMEMBERED)
+        which = tuple_(Condemned.kind, Condemned.sha256).in_(old.with_for_update(skip_locked=True))
+        session.execute(delete(Condemned).where(which).execution_options(synchronize_session=False))
     return removed
 
 

@@ -124,7 +124,7 @@ class Slice:
 
         def write() -> None:
             with db.write() as session:
-                jobs.share(session, self.job.id)
+                jobs.hold_alone(session, self.job.id)  # whoever tries again has the same entries in hand
                 session.execute(
                     update(Entry).where(Entry.id.in_(ids), Entry.attempts > 0).values(attempts=Entry.attempts - 1)
                 )
@@ -269,7 +269,6 @@ class Slice:
             stored += [("derivatives", name) for leaf in kept for name in leaf.derivatives.values()]
             if self.place.seen is not None:
                 self.place.seen.take(session, [(leaf.member.file, leaf.refused) for leaf in leaves])
-            orphans.pardon(session, stored, self.began_at)
             accepted.expect_known(session, kept)
             waiting = accepted.accept(session, self.place, taken)
             session.flush()
@@ -279,6 +278,8 @@ class Slice:
             if any(leaf.known for leaf in leaves):
                 scored = accepted.scored_before(session, self.job.model_version_id, waiting)
             fresh = [entry_id for entry_id in waiting if entry_id not in scored]
+            # After the rows that are held: whoever deletes a study holds it first, too, and then condemns its blobs.
+            orphans.pardon(session, stored, self.began_at)
             return entries.cut_batches(session, self.job.id, fresh, get_settings().batch_size)
 
 
