@@ -219,7 +219,8 @@ def let_go(session: Session, job: Job, held: Mapping[str, Held], actor: User | s
     for start in range(0, len(ids), PAGE):
         these = Upload.id.in_(ids[start : start + PAGE])
         # What went with a study meanwhile is not ours to tell of.
-        gone |= {row.id: row for row in session.scalars(select(Upload).where(these, Upload.removed_at.is_(None)))}
+        kept = select(Upload).where(these, Upload.removed_at.is_(None)).order_by(Upload.id)
+        gone |= {row.id: row for row in session.scalars(kept.with_for_update(key_share=True))}
     if not gone:
         return []
     for start in range(0, len(ids), PAGE):

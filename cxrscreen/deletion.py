@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, jobs, orphans, studies
-from cxrscreen.errors import Conflict
+from cxrscreen.errors import Conflict, NotFound
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import (
     Entry,
@@ -72,22 +72,22 @@ def delete_study(session: Session, study_id: int, actor: User | str, why: str = 
 
     Raises NotFound, and Conflict while a job still reads or screens it.
     """
-    study = studies.get(session, study_id)
-    # Held until the commit: an ingest or a verdict that is on its way waits, and then finds the study gone.
-    session.execute(select(Study.id).where(Study.id == study.id).with_for_update())
-    images = list(session.scalars(select(Image.id).where(Image.study_id == study.id).with_for_update()))
+    study = hold(session, study_id)
+    mine = select(Image.id).where(Image.study_id == study.id).order_by(Image.id)
+    images = list(session.scalars(mine.with_for_update()))
     _expect_rest(session, images)
     going = extent(session, study)
     session.execute(update(Rejection).where(Rejection.image_id.in_(images)).values(image_id=None))
     session.execute(delete(Study).where(Study.id == study.id).execution_options(synchronize_session=False))
     if going.uploads:
-        gone = [upload.sha256 for upload in going.uploads]
-        session.execute(
-            update(Upload).where(Upload.sha256.in_(gone), Upload.removed_at.is_(None)).values(removed_at=now())
-        )
-        orphans.condemn(session, "uploads", gone)
-    orphans.condemn(session, "originals", going.originals)
+        same = Upload.sha256.in_([upload.sha256 for upload in going.uploads])
+        kept = select(Upload.id).where(same, Upload.removed_at.is_(None)).order_by(Upload.id)
+        ordered = kept.with_for_update(key_share=True)
+        session.execute(update(Upload).where(Upload.id.in_(ordered)).values(removed_at=now()))
+    # In the order of their kinds, in which they are pardoned.
     orphans.condemn(session, "derivatives", going.derivatives)
+    orphans.condemn(session, "originals", going.originals)
+    orphans.condemn(session, "uploads", [upload.sha256 for upload in going.uploads])
     audit.record(
         session,
         actor,
@@ -106,12 +106,30 @@ def delete_study(session: Session, study_id: int, actor: User | str, why: str = 
     return going
 
 
+def hold(session: Session, study_id: int) -> Study:
+    """Hold a study until the commit: an ingest or a verdict that is on its way waits, and then finds it gone.
+
+    Raises NotFound, also where somebody else has just deleted it.
+    """
+    study = studies.get(session, study_id)
+    if session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
+        raise NotFound(f"There is no study {study_id}.")
+    return study
+
+
 def _expect_rest(session: Session, images: Sequence[int]) -> None:
-    """No job waits for one of these images, or still reads an upload that it came in."""
-    waits = session.scalar(
+    """No job waits for one of these images, or still reads an upload that it came in.
+
+    Their entries are held until the commit. Nobody is waited for here: whoever has one just now holds its job as well
+    (tries it again, cancels it), whose turn comes before a study's.
+    """
+    shown = Entry.image_id.in_(images)
+    held = set(session.scalars(select(Entry.id).where(shown).with_for_update(key_share=True, skip_locked=True)))
+    rows = session.execute(select(Entry.id, Entry.job_id).where(shown).order_by(Entry.id))
+    waits = next((row.job_id for row in rows if row.id not in held), None) or session.scalar(
         select(Entry.job_id)
         .join(Job, Job.id == Entry.job_id)
-        .where(Entry.image_id.in_(images), Job.state.in_(jobs.OPEN))
+        .where(shown, Job.state.in_(jobs.OPEN))
         .where((Entry.status == EntryStatus.WAITING) | Job.listed.is_(False))
         .limit(1)
     )

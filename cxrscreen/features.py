@@ -77,7 +77,8 @@ def forget(session: Session, limit: int = MOST) -> int:
     }
     for space in spaces(session):
         if space not in used:
-            ids = select(Feature.image_id).where(Feature.space == space).limit(limit)
+            # Whoever deletes an image takes its own along: nobody waits for the other.
+            ids = select(Feature.image_id).where(Feature.space == space).limit(limit).with_for_update(skip_locked=True)
             gone = delete(Feature).where(Feature.space == space, Feature.image_id.in_(ids)).returning(Feature.image_id)
             return len(session.scalars(gone).all())
     return 0

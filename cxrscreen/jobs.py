@@ -207,7 +207,9 @@ def fail_entries(
                 literal(reason),
                 literal(detail[:2000]),
                 literal(moment, UtcDateTime()),
-            ).where(*which),
+            )
+            .where(*which)
+            .order_by(Entry.image_id),  # each shares its image: in the order in which a deletion holds them
         )
     )
     session.execute(

@@ -47,6 +47,7 @@ def failed(session: Session, job_id: int, actor: User | str) -> Tried:
     """
     job = _hold(session, [job_id])[job_id]
     mine = (Entry.job_id == job_id, Entry.status.in_(UNDONE))
+    _hold_entries(session, mine)
     again = cleared = 0
     if gone := clearing.gone_labels(session, job):
         again += _let_wait(session, (*mine, Entry.image_id.is_not(None)))
@@ -94,13 +95,14 @@ def chosen(session: Session, entry_ids: Sequence[int], actor: User | str, store:
     # Before anything is held: a store may take its time.
     there = {entry.id for entry, job, image in found if _is_there(session, entry, job, image, store, known)}
     held = _hold(session, {entry.job_id for entry, _, _ in found})
+    shown = _hold_entries(session, wanted)
     gone = {job_id: clearing.gone_labels(session, job) for job_id, job in held.items()}
     again: dict[int, list[int]] = {}
     cleared = 0
     for entry, _, image in found:
-        if image is None and clearing.label_of(entry.name, gone[entry.job_id]) is not None:
+        if entry.id not in shown and clearing.label_of(entry.name, gone[entry.job_id]) is not None:
             cleared += 1
-        elif entry.id in there:
+        elif entry.id in there and (image is None or entry.id in shown):
             again.setdefault(entry.job_id, []).append(entry.id)
     counts: dict[int, int] = {}
     for job_id, ids in again.items():
@@ -118,6 +120,15 @@ def _hold(session: Session, job_ids: Sequence[int] | set[int]) -> dict[int, Job]
     return {job.id: job for job in session.scalars(query.execution_options(populate_existing=True))}
 
 
+def _hold_entries(session: Session, which: Sequence[ColumnElement[bool]]) -> set[int]:
+    """Hold entries until the commit; answers those that show an image.
+
+    Whoever deletes a study has its entries in hand: they come before or after, and after them their uploads are gone.
+    """
+    rows = session.execute(select(Entry.id, Entry.image_id).where(*which).with_for_update(key_share=True))
+    return {row.id for row in rows if row.image_id is not None}
+
+
 def _without_image(session: Session, mine: Sequence[ColumnElement[bool]]) -> Iterator[Sequence[Row[int, str]]]:
     """Entries that have no image, a page at a time: to try them again their file is read."""
     query = select(Entry.id, Entry.name).where(*mine, Entry.image_id.is_(None)).order_by(Entry.id).limit(PAGE)
@@ -128,7 +139,6 @@ def _without_image(session: Session, mine: Sequence[ColumnElement[bool]]) -> Ite
 
 
 def _let_wait(session: Session, which: Sequence[ColumnElement[bool]]) -> int:
-    session.execute(delete(Rejection).where(Rejection.entry_id.in_(select(Entry.id).where(*which))))
     waits = {"status": EntryStatus.WAITING, "attempts": 0}
     return len(session.scalars(update(Entry).where(*which).values(waits).returning(Entry.id)).all())
 
@@ -141,6 +151,8 @@ def _open(session: Session, job: Job, gone: set[str], these: Sequence[JobState])
         job.sources = [source | passed if source.get("label") in read else source for source in job.sources]
     # Not listed: the ingest walks the sources again, passes by what is settled, and reads what waits or never was read.
     # Whoever still reads them (the job runs, or did until just now) may be past what waits again, and loses its hold.
+    again = select(Entry.id).where(Entry.job_id == job.id, Entry.status == EntryStatus.WAITING)
+    session.execute(delete(Rejection).where(Rejection.job_id == job.id, Rejection.entry_id.in_(again)))
     opened = {"listed": False, "attempts": 0, "error": None, "finished_at": None, "lease_until": None, "worker": None}
     session.execute(update(Job).where(Job.id == job.id).values(opened))
     session.execute(update(Job).where(Job.id == job.id, Job.state.in_(these)).values(state=JobState.RUNNING))

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from cxrscreen import db
 
+SCANS = tuple(f"enable_{how} = off" for how in ("indexscan", "indexonlyscan", "bitmapscan"))
 BLOCKED = "cardinality(pg_blocking_pids(pid)) > 0"
 WAITING = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {BLOCKED}"
 
@@ -27,7 +28,7 @@ def in_heap_order() -> None:
     """
     with db.single(writes=True) as session:
         name = session.scalar(text("SELECT current_database()"))
-        for setting in ("lock_timeout = 30000", "enable_indexscan = off", "enable_indexonlyscan = off"):
+        for setting in ("lock_timeout = 30000", *SCANS):
             session.execute(text(f'ALTER DATABASE "{name}" SET {setting}'))
     db.get_engine().dispose()
 
