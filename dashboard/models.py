@@ -18,7 +18,10 @@ from dashboard.security import needs
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 
-NAMED = {"auroc": "AUROC", "n": "images", "val": "validation"}
+NAMED = {
+    **{"auroc": "AUROC", "n": "images", "val": "validation", "cv": "cross-validation"},
+    "within_source_auroc": "AUROC within a source",
+}
 HEADLINE = ("sensitivity", "specificity", "auroc", "balanced_accuracy", "accuracy")
 
 

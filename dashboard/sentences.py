@@ -44,7 +44,10 @@ WORDS = (
     "balanced accuracy",
     "accuracy",
     "AUROC",
+    "AUROC within a source",
     "validation",
+    "cross-validation",
+    "folds",
 )
 # Of a threshold that nobody set; of a picture that is unlike the training; of a worker.
 NOTES = (

@@ -93,6 +93,25 @@ def test_two_clicks_queue_one_job(site: Site, opened: Opener) -> None:
         assert session.query(Job).count() == 1
 
 
+def test_what_opens_over_a_page_begins_at_its_head_and_closes_by_escape(site: Site, opened: Opener) -> None:
+    study = study_of(files()["eight.jpg"], "a.jpg", site)
+    with opened(f"/studies/{study}") as page:
+        page.wait_for_selector(SHOWN)
+        page.keyboard.press("?")
+        expect(page.locator("#help h2")).to_be_focused()
+        expect(page.locator("#help h2")).to_be_in_viewport(ratio=1)
+        expect(page.locator("#help button")).to_be_in_viewport(ratio=1)
+        page.keyboard.press("Escape")
+        expect(page.locator("#help")).to_be_hidden()
+        page.goto("/worklist")
+        for close in (lambda: page.keyboard.press("Escape"), lambda: page.locator("h1").click()):
+            page.locator("#saved summary").click()
+            expect(page.locator("#save-name")).to_be_visible()
+            page.locator("#save-name").focus()
+            close()
+            expect(page.locator("#save-name")).to_be_hidden()
+
+
 def test_on_a_phone_the_bar_shows_where_one_is_and_no_box_is_cut(site: Site, opened: Opener) -> None:
     with db.write() as session:
         scored(session, "one", [0.9], site.model_id)

@@ -205,6 +205,9 @@ def test_a_filter_is_written_as_it_may_be_typed(site: Site) -> None:
     for typed in ("0.25", "0,25"):
         page = browser.page(f"/worklist?state=all&low={typed}")
         assert "оценка от 0,25" in page and re.search(r'id="low"[^>]*value="0,25"', page), typed
+        assert 'placeholder="1,000"' in page
+        page = browser.page(f"/models/{site.model_id}/whatif?threshold={typed}")
+        assert re.search(r'id="threshold"[^>]*value="0,25"', page), typed
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ function weigh(threshold) {
   }
   const signed = document.getElementById("signed-threshold");
   if (signed) signed.value = written;
-  typed.value = written;
+  typed.value = local(written);
   slide.setAttribute("aria-valuetext", local(written));
   const x = (left + (right - left) * threshold).toFixed(1);
   mark.setAttribute("x1", x);

@@ -51,6 +51,17 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
+// What opened over the list closes like a dialog.
+const saved = by("saved");
+document.addEventListener("click", (event) => {
+  if (saved?.open && !saved.contains(event.target)) saved.open = false;
+});
+saved?.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !saved.open) return;
+  saved.open = false;
+  saved.querySelector("summary").focus();
+});
+
 by("worklist")?.addEventListener("change", (event) => {
   if (event.target.id === "tick-all") for (const tick of ticks) tick.checked = event.target.checked;
   tell();
