@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
+from cxrscreen import db
 from cxrscreen.tables import Entry, JobCount, Rejection
 
 Counts = dict[tuple[int, str], dict[str, int]]  # by job and kind: how many rows have which word
@@ -33,12 +34,16 @@ def counted(session: Session) -> Counts:
     return found
 
 
-def wrong(session: Session) -> list[str]:
-    """A line for every count that is not what the rows say; in one snapshot, and empty unless triggers were off."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    rows = counted(session)
-    kept = of(session, list(session.scalars(select(JobCount.job_id).distinct())))
+def wrong() -> list[str]:
+    """A line for every count that is not what the rows say; empty unless triggers were off.
+
+    In a session of its own: all of it is one snapshot, which a transaction that has begun cannot become.
+    """
+    with db.read() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        rows = counted(session)
+        kept = of(session, list(session.scalars(select(JobCount.job_id).distinct())))
     return [
         f"job {job_id}, {kind}: kept {kept.get((job_id, kind), {})}, counted {rows.get((job_id, kind), {})}"
         for job_id, kind in sorted(rows.keys() | kept.keys())

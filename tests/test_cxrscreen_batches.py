@@ -247,4 +247,4 @@ def test_what_is_refused_again_has_its_last_reason_only(database: Settings) -> N
     with db.read() as session:
         assert jobs.account(session, job_id) == jobs.Account(rejected=4, reasons={Reason.UNLIKE_TRAINING: 4})
         assert {row.model_version_id for row in session.scalars(select(Rejection))} == {work.model_version_id}
-        assert counts.wrong(session) == []
+    assert counts.wrong() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,11 +16,6 @@ from cxrscreen.settings import Settings
 from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobCount, JobKind, Rejection
 
 
-def wrong() -> list[str]:
-    with db.read() as session:
-        return counts.wrong(session)
-
-
 def opened(session: Session, version: int) -> int:
     return jobs.create(session, JobKind.FOLDER, "a job", version).id
 
@@ -29,7 +25,7 @@ def test_every_way_of_changing_rows_is_counted(database: Settings) -> None:
         version = seed.model(session)
         first = seed.running_job(session, version, 12).id
         second = opened(session, version.id)
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.read() as session:
         assert jobs.account(session, first) == jobs.Account(waiting=12)
     with db.write() as session:  # many rows by one statement, some of which change nothing
@@ -58,17 +54,17 @@ def test_every_way_of_changing_rows_is_counted(database: Settings) -> None:
             scored=7, cancelled=1, rejected=3, reasons={"damaged": 2, "blank": 1}
         )
         assert jobs.accounts(session, [first, second])[second] == jobs.Account(waiting=2)
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.write() as session:  # what goes with what it stands on
         image = session.scalars(select(Entry.image_id).where(Entry.id == 10)).one()
         session.execute(delete(Image).where(Image.id == image))
         session.execute(delete(Entry).where(Entry.id == 11))
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.write() as session:
         session.execute(update(Entry).values(batch_id=None))
         session.execute(text("DELETE FROM batches"))
         session.execute(delete(Job).where(Job.id == first))
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.read() as session:
         assert set(session.scalars(select(JobCount.job_id))) == {second}
 
@@ -103,9 +99,32 @@ def test_many_writers_at_once_lose_no_count_and_wait_for_none(database: Settings
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.read() as session:
         assert sum(account.found for account in jobs.accounts(session, ours).values()) == 8 * 8 * 5
+
+
+def test_a_row_that_comes_in_the_middle_of_the_look_is_in_neither(
+    database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.write() as session:
+        first = seed.running_job(session, seed.model(session), 3).id
+    kept = counts.of
+
+    def after_another(session: Session, job_ids: Sequence[int]) -> counts.Counts:
+        with db.write() as other:
+            other.add(Entry(job_id=first, name="late.png", status=EntryStatus.WAITING))
+        return kept(session, job_ids)
+
+    monkeypatch.setattr(counts, "of", after_another)
+    assert counts.wrong() == []
+    monkeypatch.undo()
+    assert counts.wrong() == [] and counts_of(first) == 4
+
+
+def counts_of(job_id: int) -> int:
+    with db.read() as session:
+        return sum(counts.of(session, [job_id])[job_id, "entries"].values())
 
 
 def test_a_count_that_is_off_is_told_and_made_anew(database: Settings) -> None:
@@ -116,10 +135,10 @@ def test_a_count_that_is_off_is_told_and_made_anew(database: Settings) -> None:
     with db.write() as session:
         session.execute(update(JobCount).where(JobCount.word == "waiting").values(n=99))
         session.execute(delete(JobCount).where(JobCount.kind == "rejections"))
-    assert len(wrong()) == 2 and f"job {first}, entries: kept" in wrong()[0]
+    assert len(counts.wrong()) == 2 and f"job {first}, entries: kept" in counts.wrong()[0]
     with db.write() as session:
         counts.recount(session)
-    assert wrong() == []
+    assert counts.wrong() == []
     with db.write() as session:
         session.execute(delete(Rejection))
-    assert wrong() == []
+    assert counts.wrong() == []

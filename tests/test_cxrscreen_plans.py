@@ -120,10 +120,9 @@ def test_without_its_index_a_list_is_in_trouble(archive: dict[str, int], index: 
 
 def test_the_account_of_a_large_job_reads_a_few_rows(archive: dict[str, int]) -> None:
     """The database keeps the counts as rows change; a look at a job reads no entry."""
-    with db.read() as session:
-        with asking() as asked:
-            assert jobs.account(session, archive["whole"]).found == STUDIES
-        assert counts_of_jobs.wrong(session) == []
+    with db.read() as session, asking() as asked:
+        assert jobs.account(session, archive["whole"]).found == STUDIES
+    assert counts_of_jobs.wrong() == []
     assert len(asked) == 1 and "job_counts" in asked[0][0] and "entries" not in asked[0][0]
 
 
