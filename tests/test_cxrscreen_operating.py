@@ -16,9 +16,10 @@ from cxrscreen.tables import AuditEvent, ModelVersion, Result, Role, Study, Stud
 
 
 @pytest.fixture
-def version_id(database: Settings) -> int:
+def version_id(database: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
     """Sixty studies, some with verdicts; their scores stand on edges, beside them and at both ends."""
-    chance = random.Random(3)
+    chance, moment = random.Random(3), now()
+    monkeypatch.setattr(scores, "now", lambda: moment)  # which nights are the last changes at midnight
     with db.write() as session:
         version, user = seed.model(session, threshold=0.37), User(name="ann", role=Role.ADMIN)
         session.add(user)
@@ -29,7 +30,7 @@ def version_id(database: Settings) -> int:
             session.flush()
             studies.refresh(session, [image.study_id], version.id)
             row = session.scalars(select(StudyResult).where(StudyResult.study_id == image.study_id)).one()
-            row.updated_at = now() - timedelta(days=number, hours=number % 24)
+            row.updated_at = moment - timedelta(days=number, hours=number % 24)
             if number % 4:
                 said = list(Verdict)[number % 3]
                 studies.review(session, session.get_one(Study, image.study_id), user, said, "", version.id, None)
