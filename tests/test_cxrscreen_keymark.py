@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,8 +104,9 @@ def test_of_several_first_processes_one_key_wins_and_all_agree(
     ]
     while not all(place.with_suffix(".ready").exists() for place in places):
         assert all(process.poll() is None for process in running)
+        time.sleep(0.01)
     go.touch()
-    status = [process.wait(60) for process in running]
+    status = [process.wait(120) for process in running]
     (mark,) = kept()
     prints = []
     for key in keys:

@@ -153,7 +153,7 @@ def test_a_slice_is_decoded_while_the_one_before_is_written_but_for_its_twins(
         return read(data, name)
 
     def wait(self: intake.Slice, leaves: list[Leaf]) -> list[int]:
-        beside.append(fifth.wait(10))
+        beside.append(fifth.wait(60))
         return commit(self, leaves)
 
     monkeypatch.setattr(trial, "read", note)

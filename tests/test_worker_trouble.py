@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from stack_fixtures import register, write_pictures
 from steps import job_over, screen_all
@@ -415,7 +416,7 @@ def test_an_ingest_waits_for_the_screening(
     reading = threading.Thread(target=ingest.run, args=[job_id])
     reading.start()
     most = 0
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while state(job_id) not in ENDED and time.monotonic() < until:
         time.sleep(0.7)
         with db.read() as session:
@@ -447,12 +448,14 @@ def test_an_ingest_waits_for_room_on_the_disk_until_it_is_paused(
     job_id = job_over(some(pictures, tmp_path / "f", 4), model)
     reading = threading.Thread(target=ingest.run, args=[job_id])
     reading.start()
-    time.sleep(1.0)
+    waits = f"job {job_id} waits"
+    while reading.is_alive() and not runtime.INGESTING.doing.startswith(waits):
+        time.sleep(0.05)
     assert reading.is_alive() and account(job_id).found == 0
     assert "GB" in runtime.INGESTING.doing
     with db.write() as session:
         jobs.pause(session, job_id, "a test")
-    reading.join(10)
+    reading.join(60)
     assert not reading.is_alive() and state(job_id) == JobState.PAUSED
 
 
@@ -471,9 +474,9 @@ def test_a_frozen_worker_lets_go_of_its_locks(
     try:
         with Session(db.get_engine()) as frozen:
             frozen.execute(select(Job.id).where(Job.id == job_id).with_for_update())
-            start = time.monotonic()
-            ingest.run(job_id)  # wants the row that is held
-            assert time.monotonic() - start < 20
+            ingest.run(job_id)  # wants the row that is held, and would wait for it for ever
+            with pytest.raises(DBAPIError, match="idle-in-transaction timeout"):
+                frozen.execute(select(Job.id))
             frozen.invalidate()
     finally:
         event.remove(Engine, "connect", runtime._forbid_idling)
