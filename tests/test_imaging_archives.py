@@ -286,6 +286,20 @@ def test_zip64_is_read(tmp_path: Path) -> None:
     assert entries(tmp_path, local + directory + end64 + locator + end) == {"x/a": b"sixty-four"}
 
 
+@pytest.mark.parametrize("offset", [1 << 62, (1 << 64) - 1])
+def test_a_place_where_no_file_reaches_costs_its_member_only(offset: int, tmp_path: Path) -> None:
+    data = bytearray(as_zip([("a", b"1"), ("b", b"2")]))
+    first, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    struct.pack_into("<I", data, first + 42, 0xFFFFFFFF)
+    field = struct.pack("<2HQ", 1, 8, offset)
+    struct.pack_into("<H", data, first + 30, len(field))
+    struct.pack_into("<I", data, end + 12, end - first + len(field))
+    data[first + 47 : first + 47] = field
+    assert entries(tmp_path, bytes(data)) == {"x/a": Reason.DAMAGED, "x/b": b"2"}
+    # The same within an archive, where it is read from memory.
+    assert entries(tmp_path, as_tar([("z", bytes(data))])) == {"x/z/a": Reason.DAMAGED, "x/z/b": b"2"}
+
+
 def test_a_cut_zip_is_not_taken_for_the_zip_it_holds(tmp_path: Path) -> None:
     data = as_zip([("before", b"1"), ("in.zip", as_zip([("inner", b"2")]))], zipfile.ZIP_STORED)
     cut = data[: data.rindex(b"PK\x01\x02", 0, data.rindex(b"PK\x01\x02"))]

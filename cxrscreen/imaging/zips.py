@@ -74,7 +74,8 @@ def _refusal(record: Record) -> Rejected | None:
 
 def _pieces(stream: IO[bytes], record: Record) -> Iterator[bytes]:
     """The unpacked bytes of a member, checked against its size and checksum at the end."""
-    stream.seek(record.offset)
+    # By a zip64 field it may lie where no file reaches, and where a seek is an error.
+    stream.seek(min(record.offset, stream.seek(0, 2)))
     head = stream.read(30)
     if len(head) < 30 or head[:4] != LOCAL:
         raise Rejected(Reason.DAMAGED, "The archive has no such member where its directory says.")
