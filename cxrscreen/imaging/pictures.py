@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxrscreen.imaging import codestream, colour, jpeg2000, jpegs, tones
+from cxrscreen.imaging import codestream, colour, jpeg2000, jpegs, tiffs, tones
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
@@ -21,9 +21,8 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.strangers import stranger
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
-TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"}
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
+_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,6 +36,9 @@ _TURNS = {
 _WIDE_GREY_ALPHA = b"\x10\x04"
 # Of 16 bits Pillow keeps the upper eight where there is colour; a picture that stays under this lies in the lower ones.
 LEAST_OF_WIDE = 32
+# Where the samples of a picture span so many times what nearly all of them do, a few dead ones would leave the rest no
+# greys: its range is that of the others.
+FAR = 256
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 
 # Sizes are checked against limits of our own, with a reason.
@@ -50,6 +52,8 @@ class PictureFile:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.complete = False
+        if data.startswith(tiffs.MAGIC):
+            tiffs.check_lists(data)
         try:
             self.image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
@@ -58,10 +62,11 @@ class PictureFile:
             raise _jpeg_of_another_kind(data) or stranger(data) from error
         except Exception as error:
             raise _not_opened(error) from error
-        if self.image.format == "TIFF" and self.image.info.get("compression") not in TIFF_COMPRESSIONS:
-            raise Rejected(Reason.UNSUPPORTED_ENCODING, f"TIFF compression {self.image.info.get('compression')}.")
         self.kind = {"MPO": "jpeg", "JPEG2000": "jp2"}.get(self.image.format or "", (self.image.format or "").lower())
-        self.count = self._pages()
+        if self.kind == "tiff":
+            tiffs.check_page(self.image)
+        # Of an animation only the first picture counts.
+        self.count = tiffs.pages(self.image) if self.kind == "tiff" else 1
         width, height = self.image.size
         check_size(width, height, self.count)
         if self.kind == "png":
@@ -83,15 +88,6 @@ class PictureFile:
         if self.data[24] == 16 and self.image.mode not in _WIDE and _lies_low(self.image):
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "A PNG of 16 bits in colour that uses few of them.")
 
-    def _pages(self) -> int:
-        """Pages of a TIFF; of an animation only the first picture counts."""
-        if self.kind != "tiff":
-            return 1
-        try:
-            return int(getattr(self.image, "n_frames", 1))
-        except Exception as error:
-            raise Rejected(Reason.DAMAGED, "The pages of the TIFF cannot be counted.") from error
-
     def check_complete(self) -> None:
         """Raise Rejected where damage shows without decoding."""
         if self.kind == "png" and not self.complete:
@@ -108,6 +104,7 @@ class PictureFile:
             for index in range(self.count):
                 if index:
                     self.image.seek(index)
+                    tiffs.check_page(self.image)
                     check_size(*self.image.size, self.count)
                 facts = self._facts()  # before a draft changes the size
                 if max_side and self.kind == "jpeg":
@@ -127,9 +124,12 @@ class PictureFile:
         if (turn := _TURNS.get(self._orientation())) is not None:
             image = image.transpose(turn)
         if image.mode in _WIDE:
-            wide = _sixteen_bit(np.asarray(image))
+            values, inverted = np.asarray(image), False
+            if self.kind == "tiff":
+                values, inverted = tiffs.as_stored(self.image, values), tiffs.white_is_zero(self.image)
+            wide = _sixteen_bit(values)
             greys = tones.of_picture(wide)
-            return Frame(index, self.count, facts, wide, 255 - greys if self._white_is_zero() else greys)
+            return Frame(index, self.count, facts, wide, 255 - greys if inverted else greys)
         if image.mode in ("1", "L", "LA", "La"):
             grey = np.asarray(image.getchannel(0) if image.mode != "1" else image.convert("L"))
             return Frame(index, self.count, facts, grey, IDENTITY)
@@ -156,10 +156,6 @@ class PictureFile:
             return value if isinstance(value, int) and 1 <= value <= 8 else 1
         except Exception:
             return 1  # a broken EXIF block says nothing about the pixels
-
-    def _white_is_zero(self) -> bool:
-        """Of a TIFF, as film scanners write them. Pillow turns 8 bits over by itself, and wider samples not."""
-        return self.kind == "tiff" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
     def _decoded(self, max_side: int | None) -> Image.Image:
         if self.kind == "jp2" and max_side and (small := jpeg2000.reduced(self.data, max_side)) is not None:
@@ -199,8 +195,11 @@ def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind in "iu" and low >= 0 and high <= 65535:
         return np.ascontiguousarray(values, dtype=np.uint16)
+    bulk = np.percentile(values, (100 * tones.TAIL, 100 - 100 * tones.TAIL))
+    if 0 < (bulk[1] - bulk[0]) * FAR < high - low:
+        low, high = float(bulk[0]), float(bulk[1])
     share = (values.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
-    return np.rint(share * 65535).astype(np.uint16)
+    return np.rint(np.clip(share, 0, 1) * 65535).astype(np.uint16)
 
 
 def _check_png(data: bytes) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from cxrscreen.imaging import tiffs
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"\0\0\0\x0cjP  ")
-_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF = (b"heic", b"heix", b"heim", b"mif1", b"msf1", b"avif", b"avis")
 _END_OF_ZIP = b"PK\x05\x06"
 # A zip's end stands in so many last bytes, whatever its comment.
@@ -15,7 +15,7 @@ _PROGRAMS = (b"MZ", b"#!", b"\x7fELF")
 
 def stranger(data: bytes) -> Rejected:
     """Why a file is refused that Pillow knows nothing of."""
-    if data.startswith(_TIFFS):
+    if data.startswith(tiffs.MAGIC):
         return Rejected(Reason.UNSUPPORTED_ENCODING, "A TIFF with samples of a rare kind, or with a damaged header.")
     if data.startswith(_PICTURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return Rejected(Reason.DAMAGED, "The picture's header is damaged.")
