@@ -92,7 +92,7 @@ def evaluate(bundle: Path, index: Path, split: str, target: Path | None, folder:
 @click.argument("index", type=INDEX)
 @click.option("--out", "target", type=TargetFolder(), required=True,
               help="Folder of the bundles and of holdout.json.")  # fmt: skip
-@click.option("--recipe", default="best", show_default=True, help="As of `train`.")
+@click.option("--recipe", default="best", show_default=True, help="As for `train`.")
 @click.option("--backbone", default="", help="Any timm network; default: the recipe's.")
 @click.option("--epochs", type=click.IntRange(2), help="Of both stages together.")
 @click.option("--size", type=click.IntRange(32), help="Side of the network's input, in pixels.")

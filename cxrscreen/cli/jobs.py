@@ -35,7 +35,7 @@ def jobs_table(as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("id", "state", "kind", "found", "scored", "rejected", "failed", "waiting", "outlook", "title"):
-        table.add_column(column, justify="right" if column in ("id", "found", "scored") else "left")
+        table.add_column(column, justify="left" if column in ("state", "kind", "outlook", "title") else "right")
     for state in states:
         told = {**state, "outlook": left_of(state)}
         table.add_row(*(str(told[str(column.header)]) for column in table.columns))

@@ -33,7 +33,11 @@ def get_settings() -> Settings:
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the dashboard; 0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the dashboard; 0 takes a free one; default: that of CXRSCREEN_PORT.",
+)
 def up(port: int | None) -> None:
     """Run the dashboard and its workers on this machine.
 

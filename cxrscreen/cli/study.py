@@ -56,7 +56,7 @@ def _shared(size: int | None, epochs: int | None, seeds: str) -> Callable[[Calla
                 click.option("--seeds", default=seeds, show_default=True, callback=_list(int),
                              help="A training with each."),
                 click.option("--recipe", type=click.Choice(RECIPES), default="best", show_default=True,
-                             help="As of `train`."),
+                             help="As for `train`."),
                 click.option("--backbone", default="", help="Any timm network; default: the recipe's."),
                 click.option("--size", type=click.IntRange(32), default=size, show_default=size is not None,
                              help=words("Side of the input in pixels", size)),
@@ -94,7 +94,13 @@ def study_group() -> None:
 
 @study_group.command()
 @_shared(96, 10, "0")
-@click.option("--only", default="", callback=_list(str), metavar="NAME,...", help="Rows to run; default: all.")
+@click.option(
+    "--only",
+    default="",
+    callback=_list(str),
+    metavar="NAME,...",
+    help="Rows to run, by name; default: all.",
+)
 def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) -> None:
     """Texture features, older networks and ours.
 
@@ -115,7 +121,11 @@ def baselines(index: Path, target: Path, only: tuple[str, ...], **options: Any) 
 @study_group.command()
 @_shared(None, None, "0,1,2")
 @click.option(
-    "--tuning", type=click.Choice(["shallow", "fine", "deep"]), default="deep", show_default=True, help="As of `train`."
+    "--tuning",
+    type=click.Choice(["shallow", "fine", "deep"]),
+    default="deep",
+    show_default=True,
+    help="As for `train`.",
 )
 @click.option("--k", default="auto,2,3", show_default=True, callback=_list(_k), help="What is held against k = 1.")
 def ablation(index: Path, target: Path, k: tuple[str | int, ...], **options: Any) -> None:
