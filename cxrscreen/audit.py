@@ -52,6 +52,8 @@ ACTIONS: dict[str, dict[str, str]] = {
         "inactive": "kept a user out",
         "password": "set a password",
         "link": "made a sign-in link",
+        "token": "made a token",
+        "token-end": "ended a token",
     },
     "database": {"key": "took another key of pseudonyms"},
     "audit": {"view": "looked at the audit log"},

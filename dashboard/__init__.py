@@ -12,6 +12,7 @@ from werkzeug.routing import IntegerConverter
 from cxrscreen.settings import get_settings
 from dashboard import (
     agreement,
+    api,
     assets,
     audit,
     auth,
@@ -30,6 +31,7 @@ from dashboard import (
     images,
     jobs,
     languages,
+    metrics,
     models,
     operating,
     people,
@@ -40,6 +42,7 @@ from dashboard import (
     shell,
     studies,
     system,
+    tokens,
     tus,
     uploads,
     verdicts,
@@ -49,10 +52,10 @@ from dashboard import (
 from dashboard.receiving import ReceivingRequest
 
 ROOMS = (
-    *(agreement, audit, auth, bulk, charts, clearing, compare, deletion, drift, exports, groups, images),
-    *(jobs, models, operating, people),
+    *(agreement, api, audit, auth, bulk, charts, clearing, compare, deletion, drift, exports, groups, images),
+    *(jobs, metrics, models, operating, people),
     languages,
-    *(pixels, quarantine, schedules, studies, system, tus, uploads, verdicts, worklist),
+    *(pixels, quarantine, schedules, studies, system, tokens, tus, uploads, verdicts, worklist),
 )
 
 

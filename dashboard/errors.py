@@ -51,8 +51,8 @@ class DiskFull(CxrscreenError):
 
 
 def wants_json() -> bool:
-    """The client asked for JSON before HTML, or is one of the upload protocol."""
-    if "Tus-Resumable" in request.headers:
+    """The client asked for JSON before HTML, or is a program: one that shows a token, or speaks the upload protocol."""
+    if "Tus-Resumable" in request.headers or identity.by_token() or request.path.startswith(("/api/", "/metrics")):
         return True
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]

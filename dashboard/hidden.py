@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from cxrscreen import readings
-from cxrscreen.tables import Study
+from cxrscreen import readings, registry, studies
+from cxrscreen.tables import ModelState, ModelVersion, Study, StudyResult
 from dashboard import identity, shell
 
 
@@ -14,3 +14,15 @@ def is_hidden(session: Session, study: Study) -> bool:
     version = shell.in_use()
     where = readings.standing(session, study, identity.signed_in().row)
     return readings.is_hidden(session, study.id, version.id if version else None, where)
+
+
+def answers(session: Session, study_id: int, me: identity.Person) -> list[tuple[StudyResult, ModelVersion, float]]:
+    """What each version says of a study, with its threshold.
+
+    What one says in shadow is no reader's matter until somebody signed for it (law 7).
+    """
+    return [
+        (said, model, registry.threshold(session, model.id))
+        for said, model in studies.answers(session, study_id)
+        if model.state != ModelState.CANDIDATE or me.may_administer
+    ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import flask_login
-from flask import Flask, abort, session
+from flask import Flask, abort, g, request, session
 
-from cxrscreen import audit, db, users
+from cxrscreen import audit, db, tokens, users
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import Role, User, now
 
+# The rooms and addresses that programs may ask with a token; everything else is for people with a session.
+BY_TOKEN = {"api", "metrics", "tus", "groups", "images", "uploads.receive", "jobs.export", "exports.reviewed"}
 SINCE = "since"
 BY_LINK = "by_link"
 
@@ -65,8 +67,40 @@ def load(identity: str) -> Person | None:
     return Person(row)
 
 
+def by_token() -> bool:
+    """Whether this request shows a token, good or bad, at an address that takes one.
+
+    Then nothing but the token counts: a browser sends a cookie by itself, and a token never, so what comes with one
+    needs no proof that a page of ours sent it.
+    """
+    authorization = request.authorization
+    if authorization is None or authorization.type != "bearer":
+        return False
+    return request.blueprint in BY_TOKEN or request.endpoint in BY_TOKEN
+
+
+def _of_token() -> Person | None:
+    """The person behind the token, with no more rights than the token has."""
+    if "of_token" not in g:
+        g.of_token = None
+        shown = request.authorization.token if request.authorization else None
+        with db.single() as rows:
+            found = tokens.holder(rows, shown or "")
+        if found is not None:
+            user, token = found
+            if not tokens.is_noted(token):
+                with db.single(writes=True) as rows:
+                    tokens.note_use(rows, token.id)
+            user.role = min(user.role, token.role, key=users.RANK.__getitem__)
+            g.of_token = Person(user)
+    held: Person | None = g.of_token
+    return held
+
+
 def person() -> Person | None:
-    """Who asks, if they are signed in."""
+    """Who asks, if they are signed in or show a token."""
+    if by_token():
+        return _of_token()
     found = flask_login.current_user
     return found._get_current_object() if found.is_authenticated else None
 

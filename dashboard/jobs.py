@@ -101,24 +101,32 @@ def progress(job_id: int) -> Response:
 
 @blueprint.post("/<id:job_id>/<action>")
 def act(job_id: int, action: str) -> AnyResponse:
-    """Pause, resume, cancel or retry; what goes on wakes an ingest worker after the commit."""
     if action not in ACTIONS:
         abort(404)
+    tried = change(job_id, action)
+    flash(SAID[action], "good")
+    if tried and tried.cleared:
+        flash(left_in_cleared(tried.cleared), "note")
+    return redirect(url_for("jobs.show", job_id=job_id))
+
+
+def change(job_id: int, action: str) -> retries.Tried | None:
+    """Pause, resume, cancel or retry; what goes on wakes an ingest worker after the commit."""
     me = identity.signed_in().row
-    change = retries.failed if action == "retry" else getattr(jobs, action)
+    tried = None
     with db.write() as session:
         jobs.get(session, job_id)
-        tried = change(session, job_id, me)
+        if action == "retry":
+            tried = retries.failed(session, job_id, me)
+        else:
+            getattr(jobs, action)(session, job_id, me)
         session.flush()
         session.expire_all()
         job = jobs.get(session, job_id)
         wakes = action in ("resume", "retry") and not job.listed and job.state in jobs.OPEN
     if wakes:
         queue.submit(queue.INGEST, job_id)
-    flash(SAID[action], "good")
-    if action == "retry" and tried.cleared:
-        flash(left_in_cleared(tried.cleared), "note")
-    return redirect(url_for("jobs.show", job_id=job_id))
+    return tried
 
 
 @blueprint.get("/<id:job_id>/entries")

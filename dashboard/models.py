@@ -64,6 +64,11 @@ def show(version_id: int) -> str:
 @blueprint.post("/<id:version_id>/rescreen")
 @needs(Role.ADMIN)
 def rescreen(version_id: int) -> Response:
+    return redirect(url_for("jobs.show", job_id=queue_rescreen(version_id)))
+
+
+def queue_rescreen(version_id: int) -> int:
+    """A job over the archive with this version, and a worker woken; the job's number."""
     with db.write() as session:
         version = get_version(session, version_id)
         job = jobs.create(
@@ -74,7 +79,7 @@ def rescreen(version_id: int) -> Response:
             user=identity.signed_in().row,
         )
     queue.submit(queue.INGEST, job.id)
-    return redirect(url_for("jobs.show", job_id=job.id))
+    return job.id
 
 
 def get_version(session: Session, version_id: int) -> ModelVersion:

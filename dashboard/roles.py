@@ -15,12 +15,22 @@ RIGHTS = (
     (Role.OPERATOR, "uploads.* tus.* groups.*", "Upload archives and files, and queue folders of the server"),
     (Role.OPERATOR, "jobs.* quarantine.*", "Watch, pause, cancel and retry jobs, and take away their tables"),
     (Role.OPERATOR, "schedules.* drift.see", "Set schedules, begin their runs, and mark alerts as seen"),
-    (Role.OPERATOR, "auth.*", "Change their own password"),
+    (
+        Role.OPERATOR,
+        "auth.* tokens.*",
+        "Change their own password, and make tokens for programs that ask in their name",
+    ),
+    (
+        Role.OPERATOR,
+        "api.list_jobs api.queue_folder api.show_job api.change_job api.list_entries api.list_studies api.show_study "
+        "api.list_models metrics.show",
+        "With such a token: queue folders, follow jobs, read studies and model versions, and watch the state",
+    ),
     (Role.READER, "verdicts.* bulk.selected", "Give and take back verdicts, and assign studies"),
     (Role.READER, "agreement.index exports.reviewed", "See how readers agree, and take away the reviewed studies"),
     (
         Role.ADMIN,
-        "compare.ask compare.activate compare.roll_back models.rescreen",
+        "compare.ask compare.activate compare.roll_back models.rescreen api.rescreen",
         "Activate a model version, roll it back, and screen the archive again with it",
     ),
     (Role.ADMIN, "operating.sign", "Sign for another threshold"),

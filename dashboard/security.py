@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, flash, redirect, request, url_for
 from flask_wtf import csrf
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -25,8 +26,9 @@ R = TypeVar("R")
 # Everything else is for people who are signed in.
 OPEN = {
     *("static", "auth.sign_in", "auth.check_password", "auth.show_link", "auth.use_link", "system.healthz"),
-    *("languages.choose", "languages.words"),
+    *("languages.choose", "languages.words", "api.openapi"),
 }
+BEARER = WWWAuthenticate("bearer", {"realm": "cxrscreen"})
 RECEIVES_FILES = "uploads.receive"
 RECEIVES_BYTES = {"tus.create", "tus.append", "tus.overridden"}
 FORM_BYTES = 1 << 20
@@ -60,7 +62,8 @@ def install(app: Flask) -> None:
             return _ask_to_sign_in()
         if request.endpoint == RECEIVES_FILES:
             _before_a_long_body()
-        protect.protect()
+        if not identity.by_token():
+            protect.protect()
         return None
 
     @app.after_request
@@ -103,6 +106,8 @@ def safe_next(target: str | None) -> str:
 
 
 def _ask_to_sign_in() -> AnyResponse:
+    if identity.by_token() or request.blueprint in ("api", "metrics"):
+        raise Unauthorized("Show a token that is good: Authorization: Bearer ...", www_authenticate=BEARER)
     if wants_json():
         raise Unauthorized("Your session ended; sign in again.")
     if request.method == "GET":

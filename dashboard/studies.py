@@ -9,10 +9,11 @@ from flask import Blueprint, render_template, url_for
 from flask_babel import gettext
 from sqlalchemy.orm import Session
 
-from cxrscreen import alike, db, entries, readings, registry, studies
+from cxrscreen import alike, db, entries, readings, studies
 from cxrscreen.findings import FINDINGS, TITLES
-from cxrscreen.tables import Image, ModelState, ModelVersion, Reading, Result, Review, Study, StudyResult
+from cxrscreen.tables import Image, ModelVersion, Reading, Result, Review, Study
 from dashboard import acts, filters, forms, identity, shell, verdicts
+from dashboard.hidden import answers as told_answers
 from dashboard.hidden import is_hidden
 from dashboard.images import original_is_there
 from dashboard.worklist import around, asked
@@ -75,7 +76,7 @@ def show(study_id: int) -> str:
         record = session.get_one(ModelVersion, version.id).record if version else {}
         before, after = around(session, study_id, filters)
         given = studies.reviews(session, study_id)
-        answers = [] if hidden else _answers(session, study_id, me)
+        answers = [] if hidden else told_answers(session, study_id, me)
         following = studies.images(session, after, used) if after and used else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
         prior = _prior(session, others, used)
@@ -112,18 +113,6 @@ def show(study_id: int) -> str:
         after=after,
         comment_length=verdicts.COMMENT_LENGTH,
     )
-
-
-def _answers(session: Session, study_id: int, me: identity.Person) -> list[tuple[StudyResult, ModelVersion, float]]:
-    """What each version says of the study, with its threshold.
-
-    What one says in shadow is no reader's matter until somebody signed for it (law 7).
-    """
-    return [
-        (said, model, registry.threshold(session, model.id))
-        for said, model in studies.answers(session, study_id)
-        if model.state != ModelState.CANDIDATE or me.may_administer
-    ]
 
 
 def _said(given: list[tuple[Review, str]], begun: Review | Reading | None, me: identity.Person) -> str:

@@ -19,6 +19,7 @@ from cxrscreen.workers import QUIET
 blueprint = Blueprint("system", __name__)
 
 NIGHTS = 7
+QUEUES = {"ingest": queue.INGEST, "screen": queue.SCREEN, "control": queue.SWEEP}
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,11 @@ def index() -> str:
         nights=past,
         database={"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(database, database),
         broker=answers,
-        waiting={name: queue.length(task) for name, task in _QUEUES.items()} if answers else {},
+        waiting={name: queue.length(task) for name, task in QUEUES.items()} if answers else {},
         store=_store_state(),
         disk=disk,
         room_taken=room_taken,
     )
-
-
-_QUEUES = {"ingest": queue.INGEST, "screen": queue.SCREEN, "control": queue.SWEEP}
 
 
 def _room_taken(session: Session) -> list[usage.Part]:
@@ -77,13 +75,19 @@ def _room_taken(session: Session) -> list[usage.Part]:
 
 
 def _store_state() -> str:
-    """Where the store is, and whether it answers; object stores fail in ways of their own, so all are told alike."""
+    """Where the store is, and whether it answers."""
     scheme = get_settings().store.partition(":")[0]
     kind = gettext("on this disk") if scheme == "file" else scheme
+    if store_answers():
+        return str(gettext("answers (%(kind)s)", kind=kind))
+    return str(gettext("does not answer (%(kind)s)", kind=kind))
+
+
+def store_answers() -> bool:
+    """Object stores fail in ways of their own, so all are told alike."""
     try:
-        store = blobs.store()
-        store.exists("models", "0" * 64)
+        blobs.store().exists("models", "0" * 64)
     except Exception as error:
         log.warning("The store does not answer: %s", error)
-        return str(gettext("does not answer (%(kind)s)", kind=kind))
-    return str(gettext("answers (%(kind)s)", kind=kind))
+        return False
+    return True

@@ -68,7 +68,9 @@ def receive() -> Response:
         Taken(part.filename or "", stream.size, stream.sha256, stream.path)
         for part, stream in zip(parts, streams, strict=True)
     ]
-    return _begun(begin(taken))
+    job_id = begin(taken)
+    wake(job_id)
+    return _begun(job_id)
 
 
 def begin(files: Sequence[Taken], key: str = "") -> int:
@@ -112,7 +114,14 @@ def job_of(user_id: int, key: str) -> int | None:
 
 @blueprint.post("/uploads/folder")
 def folder() -> Response:
-    path = forms.text("path", most=4000)
+    return _begun(queue_folder(forms.text("path", most=4000)))
+
+
+def queue_folder(path: str) -> int:
+    """A job over a place that the server sees, and a worker woken; the job's number.
+
+    Raises what `sources.allowed` does, and NoModel.
+    """
     place = sources.allowed(path)
     label = path.rstrip("/") or "/"
     with db.write() as session:
@@ -124,7 +133,8 @@ def folder() -> Response:
             sources=[{"path": place, "label": label}],
             user=identity.signed_in().row,
         )
-    return _begun(job.id)
+    wake(job.id)
+    return job.id
 
 
 def wake(job_id: int) -> None:
@@ -133,7 +143,6 @@ def wake(job_id: int) -> None:
 
 
 def _begun(job_id: int) -> Response:
-    wake(job_id)
     url = url_for("jobs.show", job_id=job_id)
     if wants_json():
         return jsonify(job=job_id, url=url)

@@ -32,6 +32,9 @@ WATCHED = {
     "quarantine.export": Watched("quarantine.export", "quarantine"),
     "exports.reviewed": Watched("reviewed.export", "reviewed set"),
     "audit.index": Watched("audit.view", "audit log"),
+    "api.list_studies": Watched("worklist.view", "worklist"),
+    "api.show_study": Watched("study.view", "study", "study_id"),
+    "api.list_entries": Watched("job.entries", "job", "job_id"),
 }
 # A picture that the browser still has is shown all the same.
 SHOWN = (200, 304)

@@ -214,6 +214,7 @@ def addresses(site: Site, method: str) -> Iterator[tuple[Rule, str]]:
                 (r"<any\(png,jpg\):kind>", "png"),
                 (r"<any\(csv,parquet\):kind>", "parquet"),
                 (r"<any\(in,out\):way>", "out"),
+                (r"<any\(pause,resume,cancel,retry\):action>", "pause"),
                 (r"<any\(en,ru\):language>", "ru"),
                 (r"<id:\w+>", "1"),
                 (r"<token>", "x"),

@@ -16,7 +16,8 @@ from cxrscreen.settings import Settings
 from dashboard import create_app, security
 
 TEMPLATES = sorted((Path(dashboard.__file__).parent / "templates").glob("*.html"))
-NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz", "/words/ru.js", "/language"}
+NO_SIGN_IN = {"/sign-in", "/enter/x", "/healthz", "/words/ru.js", "/language", "/api/v1/openapi.json"}
+FOR_PROGRAMS = ("/api/", "/metrics")
 
 
 def test_every_page_answers_and_carries_the_headers(full: Site) -> None:
@@ -56,13 +57,15 @@ def test_strangers_see_nothing_but_the_door(full: Site) -> None:
         answer = stranger.get(url)
         if url in NO_SIGN_IN:
             assert answer.status_code == 200
+        elif url.startswith(FOR_PROGRAMS):
+            assert answer.status_code == 401 and "token" in answer.get_json()["error"], url
         else:
             assert (answer.status_code, answer.location.partition("?")[0]) == (302, "/sign-in"), url
             told = stranger.get(url, headers={"Accept": "application/json"})
             assert told.status_code == 401 and told.json == {"error": "Your session ended; sign in again."}
     for _, url in addresses(full, "POST"):
         if url not in NO_SIGN_IN:
-            assert stranger.client.post(url).status_code == 302, url
+            assert stranger.client.post(url).status_code == (401 if url.startswith(FOR_PROGRAMS) else 302), url
     for came, following in (
         ("http://localhost/studies/1?image=2", "/studies/1?image%3D2"),
         ("http://elsewhere.example/studies/1", ""),
@@ -96,6 +99,7 @@ def test_each_role_may_do_its_own_and_no_more(full: Site) -> None:
         "/models/rollback",
         "/models/1/threshold",
         "/models/1/rescreen",
+        "/api/v1/models/1/rescreen",
         "/studies/1/delete",
         "/jobs/1/clear",
     }

@@ -5,7 +5,7 @@ from cxrscreen.tables.base import Base, Key, UtcDateTime, midnight, now
 from cxrscreen.tables.counts import JobCount
 from cxrscreen.tables.features import Feature
 from cxrscreen.tables.keeping import Condemned, KeyMark, StoreMark
-from cxrscreen.tables.people import AuditEvent, SavedFilter, SignInLink, User
+from cxrscreen.tables.people import ApiToken, AuditEvent, SavedFilter, SignInLink, User
 from cxrscreen.tables.reading import Reading, Review
 from cxrscreen.tables.versions import Activation, Alert, Drift, ModelVersion, OperatingPoint
 from cxrscreen.tables.words import (
@@ -27,6 +27,7 @@ from cxrscreen.tables.work import Batch, Entry, Job, Night, Rejection, Schedule,
 __all__ = [
     "Activation",
     "Alert",
+    "ApiToken",
     "AuditEvent",
     "Band",
     "Base",

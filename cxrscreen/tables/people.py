@@ -42,6 +42,22 @@ class SignInLink(Base):
     used_at: Mapped[datetime | None]
 
 
+class ApiToken(Base):
+    """What a program shows to ask in a person's name; only the hash of its secret is kept."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (UniqueConstraint("user_id", "name"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(60))  # what it is for
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[Role]  # it may do no more than this, whatever its person may
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]  # to the hour
+
+
 class SavedFilter(Base):
     """A worklist that a person named: the filters and the sort, as they stand in its address."""
 
