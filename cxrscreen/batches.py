@@ -64,6 +64,8 @@ def claim(session: Session, worker: str, *, untried: bool = False) -> Work | Non
     A lapsed lease is a death. The batch is split in two, and a single image is set aside after its third, so that one
     deadly image costs at most log2(batch) + 5 deaths and condemns none of its neighbours.
     """
+    emptied: set[int] = set()  # jobs of batches with nothing left to score
+    work = None
     for _ in range(CLAIM_TRIES):
         moment = db.clock(session)
         found = next(
@@ -71,7 +73,7 @@ def claim(session: Session, worker: str, *, untried: bool = False) -> Work | Non
             None,
         )
         if found is None:
-            return None
+            break
         free = [Batch.id == found, or_(Batch.state == BatchState.WAITING, _lapsed(moment))]
         if untried:
             free.append(Batch.attempts == 0)
@@ -89,13 +91,19 @@ def claim(session: Session, worker: str, *, untried: bool = False) -> Work | Non
         ).first()
         if claimed is None:
             if untried:
-                return None
+                break
             continue  # another worker was first
         work = _open(session, found, claimed.job_id, deaths=claimed.attempts - 1)
         if work is not None:
-            pace.hold(session, work.job_id, len(work.images), moment)
-            return work
-    return None
+            break
+        emptied.add(claimed.job_id)
+    # Shared so far; now in the order of their numbers, as whoever tries entries of several again holds them.
+    for job_id in sorted(emptied | ({work.job_id} if work else set())):
+        if job_id in emptied:
+            jobs.settle(session, job_id)
+        if work and job_id == work.job_id:
+            pace.hold(session, job_id, len(work.images), moment)
+    return work
 
 
 def _first(session: Session, job_id: int, moment: datetime) -> int | None:
@@ -118,7 +126,7 @@ def _lapsed(moment: datetime) -> ColumnElement[bool]:
 
 
 def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | None:
-    """The images of a claimed batch; None where there is nothing left to score in it."""
+    """The images of a claimed batch; None where there is nothing left to score in it, which may be its job's end."""
     jobs.share(session, job_id)
     waiting = _without_lost(
         session,
@@ -145,7 +153,6 @@ def _open(session: Session, batch_id: int, job_id: int, deaths: int) -> Work | N
         waiting = []
     if not waiting:
         _close(session, batch_id)
-        jobs.settle(session, job_id)
         return None
     held = select(*(getattr(Image, name) for name in Picture._fields)).order_by(Image.id)
     rows = session.execute(held.where(Image.id.in_([entry.image_id for entry in waiting])))
@@ -239,12 +246,14 @@ def rein_in(session: Session) -> None:
     Whoever lives renews it in time; so machines that share a database share `lease_seconds`.
     """
     latest = db.clock(session) + timedelta(seconds=get_settings().lease_seconds)
-    session.execute(
-        update(Batch).where(Batch.state == BatchState.LEASED, Batch.lease_until > latest).values(lease_until=latest)
-    )
-    session.execute(
-        update(Job).where(Job.state == JobState.RUNNING, Job.lease_until > latest).values(lease_until=latest)
-    )
+    late: list[tuple[type[Batch] | type[Job], ColumnElement[bool]]] = [
+        (Batch, and_(Batch.state == BatchState.LEASED, Batch.lease_until > latest)),
+        (Job, and_(Job.state == JobState.RUNNING, Job.lease_until > latest)),
+    ]
+    for table, which in late:
+        # Whoever holds one just now renews or ends its lease: nobody is waited for, and the next sweep looks again.
+        free = select(table.id).where(which).with_for_update(key_share=True, skip_locked=True)
+        session.execute(update(table).where(table.id.in_(free)).values(lease_until=latest))
 
 
 def due(session: Session, limit: int) -> list[int]:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from cxrscreen import db
+from cxrscreen.tables import Base
 
 SCANS = tuple(f"enable_{how} = off" for how in ("indexscan", "indexonlyscan", "bitmapscan"))
 BLOCKED = "cardinality(pg_blocking_pids(pid)) > 0"
@@ -75,3 +77,15 @@ def stops(monkeypatch: pytest.MonkeyPatch, where: object, name: str, *comes: Cal
         return before(*args, **named)
 
     monkeypatch.setattr(where, name, after)
+
+
+def lies_last(session: Session, table: type[Base], number: int) -> None:
+    """A row that was written anew lies behind those that came after it."""
+    key = table.__table__.c.id
+    session.execute(update(table.__table__).where(key == number).values(id=number))
+
+
+def lock(session: Session, table: type[Base], number: int) -> None:
+    """Hold a row as who changes it does."""
+    key = table.__table__.c.id
+    session.execute(select(key).where(key == number).with_for_update(key_share=True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import seed
-from meetings import beside, in_heap_order, stops
-from sqlalchemy import func, select, text
+from meetings import beside, in_heap_order, lies_last, lock, stops
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from cxrscreen import assignments, batches, db, deletion, features, ingests, job
 from cxrscreen.batches import Answer, Work
 from cxrscreen.imaging import Member, Reason
 from cxrscreen.settings import Settings
-from cxrscreen.tables import Entry, EntryStatus, Image, Job, JobState, Role, Study, User
+from cxrscreen.tables import Batch, BatchState, Entry, EntryStatus, Image, Job, JobState, Role, Study, User, now
 from worker import accepted, sweep
 from worker.leaves import Leaf
 
@@ -210,11 +211,54 @@ def test_a_sweep_holds_one_job_at_a_time() -> None:
         for entry in session.scalars(select(Entry)):
             entry.status = EntryStatus.SCORED
 
-    def hold(session: Session, job_id: int) -> None:
-        session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
-
     with beside(sweep.run) as comes, db.write() as session:
-        hold(session, second)
+        lock(session, Job, second)
         comes()
-        hold(session, first)
+        lock(session, Job, first)
     assert ends(first)[0] == ends(second)[0] == JobState.DONE
+
+
+def test_a_claim_ends_jobs_by_their_numbers() -> None:
+    """One claim may find several batches with nothing left to score, of jobs in any order."""
+    with db.write() as session:
+        version = seed.model(session)
+        first, second = (seed.running_job(session, version, 1, prefix=name).id for name in ("a", "b"))
+        jobs.get(session, second).priority = 9
+        session.execute(text("UPDATE batches SET attempts = 3"))
+
+    def claims() -> None:
+        with db.write() as session:
+            assert batches.claim(session, "w") is None
+
+    with beside(claims) as comes, db.write() as session:
+        lock(session, Job, first)
+        comes()
+        lock(session, Job, second)
+    assert ends(first) == ends(second) == (JobState.DONE, jobs.Account(failed=1, reasons={Reason.QUARANTINED: 1}))
+
+
+@pytest.mark.parametrize("table", [Batch, Job])
+def test_leases_are_reined_in_while_others_have_them(table: type[Batch] | type[Job]) -> None:
+    with db.write() as session:
+        version = seed.model(session)
+        for name in ("a", "b"):
+            seed.running_job(session, version, 1, prefix=name).lease_until = now() + timedelta(days=1)
+        session.execute(update(Batch).values(state=BatchState.LEASED, lease_until=now() + timedelta(days=1)))
+        first, second = session.scalars(select(table.id).order_by(table.id))
+        lies_last(session, table, first)
+
+    def reins_in() -> None:
+        with db.write() as session:
+            batches.rein_in(session)
+
+    def ahead() -> list[int]:
+        with db.read() as session:
+            return list(session.scalars(select(table.id).where(table.lease_until > now() + timedelta(hours=12))))
+
+    with beside(reins_in) as comes, db.write() as session:
+        lock(session, table, first)
+        comes()
+        lock(session, table, second)
+    assert ahead() == [first], "whoever has it renews or ends it; the next sweep looks again"
+    reins_in()
+    assert ahead() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import seed
-from meetings import beside, in_heap_order, stops
+from meetings import beside, in_heap_order, lies_last, lock, stops
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import delete as sql_delete
@@ -110,10 +110,6 @@ def delete(study_id: int) -> None:
         deletion.delete_study(session, study_id, "a test")
 
 
-def lock(session: Session, table: type[Image] | type[Entry] | type[Upload], number: int) -> None:
-    session.execute(select(table.id).where(table.id == number).with_for_update())
-
-
 def take_in(job_id: int, folder: Path) -> None:
     """All of a folder as one slice; what goes wrong is raised."""
     with place(job_id, folder) as here:
@@ -129,11 +125,6 @@ def take_in(job_id: int, folder: Path) -> None:
 
 def of_the_series() -> str:
     return f"uid:{studies.pseudonym('1.2.3')}"
-
-
-def lies_last(session: Session, table: type[Image] | type[Entry] | type[Upload] | type[Job], number: int) -> None:
-    """A row that was written anew lies behind those that came after it."""
-    session.execute(update(table).where(table.id == number).values(id=number))
 
 
 def test_two_ingests_store_the_same_images_in_another_order(tmp_path: Path) -> None:
