@@ -70,7 +70,7 @@ class Arrivals:
         statement = db.insert_for(session, WatchedFile)
         values = [
             {"schedule_id": self.schedule_id, "folder": key[0], "file": key[1], "stamp": stamp, "job_id": self.job_id}
-            for key, stamp in rows.items()
+            for key, stamp in sorted(rows.items())  # an earlier night that is tried again may take the same files
         ]
         session.execute(
             statement.on_conflict_do_update(

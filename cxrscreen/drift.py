@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, db
@@ -133,8 +133,8 @@ def alerts(session: Session, limit: int = 20) -> list[Alert]:
 
 def see(session: Session, alert: Alert, user: User) -> None:
     """Somebody has looked at an alert; the first who did counts."""
-    if alert.seen_at is None:
-        alert.seen_at, alert.seen_by = now(), user.name
+    unseen = update(Alert).where(Alert.id == alert.id, Alert.seen_at.is_(None)).returning(Alert.id)
+    if session.scalar(unseen.values(seen_at=now(), seen_by=user.name)) is not None:
         audit.record(session, user, "alert.seen", f"alert {alert.id}")
 
 

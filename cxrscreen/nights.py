@@ -78,9 +78,10 @@ def carry(session: Session, schedule: Schedule, night: Night, version: ModelVers
             _miss(night, f"Job {job.id} of an earlier night was paused by a person: resume or cancel it.")
             return None
         if job.model_version_id != version.id:
-            # The model was changed meanwhile: what is left is read with the one that counts now.
-            jobs.cancel(session, job.id, "nightly")
+            # The model was changed meanwhile: what is left is read with the one that counts now. A night comes before
+            # its job, as where another beat ends its window.
             finish(session, before, NightState.DONE, "Its model is no longer the one to screen with.")
+            jobs.cancel(session, job.id, "nightly")
         elif before.state == NightState.OPEN:
             _miss(night, f"Job {job.id}, the run before, was still at work.")
             return None

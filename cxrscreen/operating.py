@@ -99,8 +99,9 @@ def sign(
     """
     if not sign_off.strip():
         raise UsageError("Sign for it first: say in a few words what you looked at and why this threshold may be used.")
-    # Two signatures at once: the second waits for the version's row and then sees the first.
-    session.execute(select(ModelVersion.id).where(ModelVersion.id == version.id).with_for_update())
+    # Two signatures at once: the second waits for the version's row and then sees the first. Not for its key, which
+    # every result that is written meanwhile shares: what the threshold would mean takes its time to count.
+    session.execute(select(ModelVersion.id).where(ModelVersion.id == version.id).with_for_update(key_share=True))
     before = newest(session, version.id)
     if (before.id if before else None) != seen:
         raise Conflict("Somebody else moved this threshold while you weighed it. Look at the new one first.")

@@ -133,6 +133,7 @@ def activate(
     session: Session, version: ModelVersion, actor: User | str, sign_off: str = "", *, rolled_back: bool = False
 ) -> ModelVersion | None:
     """Make a version the one that people see; answers the one it replaces."""
+    _hold(session)
     before = active(session)
     if before and before.id == version.id:
         return before
@@ -178,8 +179,22 @@ def previous(session: Session) -> ModelVersion | None:
     return session.get(ModelVersion, signed.before_id) if signed and signed.before_id else None
 
 
-def roll_back(session: Session, actor: User | str) -> ModelVersion:
-    """Give people back the version that they saw before the last activation; raises Conflict where there was none."""
+def _hold(session: Session) -> None:
+    """Every version as it is now, held until the commit: of two who change what people see the second waits, and then
+    sees what the first did. Not their keys, which every result that is written shares."""
+    query = select(ModelVersion).order_by(ModelVersion.id).with_for_update(key_share=True)
+    session.scalars(query.execution_options(populate_existing=True)).all()
+
+
+def roll_back(session: Session, actor: User | str, seen: int | None = None) -> ModelVersion:
+    """Give people back the version that they saw before the last activation; raises Conflict where there was none.
+
+    `seen` is the active version that the person had before them: where it is another one by now this raises Conflict.
+    """
+    _hold(session)
+    used = active(session)
+    if seen is not None and (used is None or used.id != seen):
+        raise Conflict("Somebody else changed the active model while you looked at it. Look at the models again first.")
     before = previous(session)
     if before is None:
         raise Conflict("There is no version to roll back to.")

@@ -30,7 +30,8 @@ def run(moment: datetime) -> int:
     for study_id in found:
         try:
             with db.write() as session:
-                # Asked again inside: a picture or a doubt may have come meanwhile.
+                # Asked again once it is held: a picture or a doubt may have come meanwhile.
+                deletion.hold(session, study_id)
                 if study_id in due(session, moment - timedelta(days=days), 1, study_id):
                     deletion.delete_study(session, study_id, ACTOR, f"older than {days} days")
                     count += 1

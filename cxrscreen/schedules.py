@@ -140,10 +140,16 @@ def change(session: Session, schedule: Schedule, wish: Wish, actor: User | str, 
 
 def remove(session: Session, schedule: Schedule, actor: User | str) -> None:
     """Its jobs stay, its nights go. Raises Conflict while one of its jobs is unfinished: nobody would pause it."""
-    unfinished = session.scalar(select(Job.id).where(Job.schedule_id == schedule.id, Job.state.in_(jobs.OPEN)))
+    ended = select(Job.id).where(Job.schedule_id == schedule.id, Job.state.not_in(jobs.OPEN)).order_by(Job.id)
+    ordered = ended.with_for_update(key_share=True)
+    session.execute(update(Job).where(Job.id.in_(ordered)).values(schedule_id=None))
+    # After its jobs, as where one is tried again, and until the commit: a beat that opens a night waits and finds it
+    # gone, or was first and has a job.
+    if session.scalar(select(Schedule.id).where(Schedule.id == schedule.id).with_for_update()) is None:
+        raise NotFound(f"There is no schedule {schedule.id}.")
+    unfinished = session.scalar(select(Job.id).where(Job.schedule_id == schedule.id).limit(1))
     if unfinished is not None:
         raise Conflict(f"Job {unfinished} of {schedule.name!r} is not done: let it end or cancel it first.")
-    session.execute(update(Job).where(Job.schedule_id == schedule.id).values(schedule_id=None))
     session.execute(delete(Night).where(Night.schedule_id == schedule.id))
     audit.record(session, actor, "schedule.remove", f"schedule {schedule.id}", name=schedule.name)
     session.delete(schedule)

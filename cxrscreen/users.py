@@ -121,8 +121,9 @@ def set_active(session: Session, user: User, active: bool, actor: User) -> None:
 
 
 def _require_another_admin(session: Session, user: User) -> None:
-    others = select(User.id).where(User.role == Role.ADMIN, User.active.is_(True), User.id != user.id)
-    if user.role == Role.ADMIN and user.active and session.scalar(others.limit(1)) is None:
+    # Held until the commit: of two who step back at once the second waits, and then sees that the first has.
+    admins = select(User.id).where(User.role == Role.ADMIN, User.active.is_(True)).order_by(User.id)
+    if set(session.scalars(admins.with_for_update(key_share=True))) == {user.id}:
         raise Conflict(f"{user.name} is the last administrator; make another one first.")
 
 
