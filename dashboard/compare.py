@@ -63,7 +63,7 @@ def activate(version_id: int) -> Response:
 @needs(Role.ADMIN)
 def roll_back() -> Response:
     with db.write() as session:
-        version = registry.roll_back(session, identity.signed_in().row)
+        version = registry.roll_back(session, identity.signed_in().row, forms.whole("seen"))
     flash(f"{version.name} is active again, as before the last activation.", "good")
     return redirect(url_for("models.index"))
 

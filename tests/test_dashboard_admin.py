@@ -65,7 +65,11 @@ def test_what_would_change_is_shown_before_a_version_is_activated_and_signed_for
     assert (event.actor, event.detail["sign_off"]) == ("admin", "read 40 flips <b>with</b> Dr. B")
     assert "read 40 flips &lt;b&gt;with&lt;/b&gt; Dr. B" in browser.page("/models")
     assert site.browser("reader").post("/models/rollback").status_code == 403
-    assert browser.post("/models/rollback").status_code == 302, "one click, and back"
+    (seen,) = re.findall(r'name="seen" value="(\d+)"', browser.page("/models"))
+    assert int(seen) == candidate
+    assert browser.post("/models/rollback", {"seen": site.model_id}).status_code == 409, "another one was seen"
+    assert browser.post("/models/rollback", {"seen": seen}).status_code == 302, "one click, and back"
+    assert browser.post("/models/rollback", {"seen": seen}).status_code == 409, "and a second click goes no further"
     with db.read() as session:
         assert registry.need_active(session).id == site.model_id
         assert session.query(AuditEvent).where(AuditEvent.action == "model.rollback").count() == 1
