@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bench.worklist_rows import PASSWORD, READERS
-from cxrscreen import programs
+from cxrscreen import local, programs
 from cxrscreen.settings import get_settings
 from cxrscreen.worklist_filters import Filters
 
@@ -35,9 +34,7 @@ PICTURE = """() => {
 @contextmanager
 def served() -> Iterator[str]:
     """Gunicorn with the dashboard, as the stack runs it; HOST:PORT."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    bind = f"127.0.0.1:{local.free_port('127.0.0.1')}"
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(programs.command("web", get_settings(), bind), stdout=log, stderr=log)
         try:
@@ -50,7 +47,7 @@ def served() -> Iterator[str]:
             yield bind
         finally:
             child.terminate()
-            child.wait(30)
+            child.wait(120)
 
 
 def measure_http(lists: dict[str, Filters], seconds: float) -> dict[str, Any]:
@@ -154,7 +151,7 @@ def measure_verdicts(cases: int) -> dict[str, Any]:
 
 def _shown(page: Any, before: str) -> str:
     """The path of the case whose picture is there, once it is another than before."""
-    ends = time.perf_counter() + 20
+    ends = time.perf_counter() + 60
     while time.perf_counter() < ends:
         try:
             here: str = page.evaluate(PICTURE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,9 @@ from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import Worker
 
 READY_SECONDS = 120.0
+# The system gives numbers above these to outgoing lines (32768 and more on Linux, 49152 and more elsewhere): one of
+# those may be gone again when the program that is to listen there has started.
+FREE_PORTS = range(20_000, 32_000)
 
 
 class Stack:
@@ -58,9 +62,9 @@ class Stack:
         self._lock = _take_lock(self.run)
         try:
             if "web" in self.roles:
-                self.port = _bindable(self.settings.host, self.port)
+                self.port = _bindable(self.settings.host, self.port) if self.port else free_port(self.settings.host)
             if "redis" in self.roles:
-                configure_redis(self.run, _free_port("127.0.0.1"))
+                configure_redis(self.run, free_port("127.0.0.1"))
             for role in ROLES:
                 (self.run / f"{role}.pid").unlink(missing_ok=True)
             (self.run / "stack.json").write_text(
@@ -258,7 +262,11 @@ def _bindable(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """A port for a program that is started next: one of FREE_PORTS, while there is any."""
+    for _ in range(100):
+        with suppress(UsageError):
+            return _bindable(host, FREE_PORTS.start + secrets.randbelow(len(FREE_PORTS)))
     return _bindable(host, 0)
 
 

@@ -11,6 +11,8 @@ import pytest
 from dashboard_fixtures import Site
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, update
+from stack_fixtures import PATIENCE_SECONDS
+from viewer_fixtures import PATIENCE_MS
 
 from cxrscreen import db, local, users
 from cxrscreen.tables import Entry, Job, Result, Review, Role, Verdict
@@ -32,7 +34,7 @@ def page(chromium: Browser, stack: local.Stack) -> Iterator[Page]:
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda asked: troubles.append(asked.url) if _leaves(asked.url, stack.address) else None)
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
         yield page
     # A browser logs the refused password of the first test as an error of its own.
     assert [said for said in troubles if "401 (UNAUTHORIZED)" not in said] == []
@@ -50,13 +52,14 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     expect(page.locator("#sign-in-failed")).to_be_visible()
     page.fill("#name", "reader")
     page.fill("#password", PASSWORD)
-    page.click("#sign-in")
+    with page.expect_navigation(url=lambda url: "/sign-in" not in url):
+        page.click("#sign-in")
 
     page.goto("/uploads")
     page.set_input_files("#files", str(phantom_archive))
     page.click("#send")
     page.wait_for_url(re.compile(r"/jobs/\d+$"))
-    expect(page.locator("#job-state")).to_have_text("done", timeout=120_000)
+    expect(page.locator("#job-state")).to_have_text("done", timeout=PATIENCE_SECONDS * 1000)
     found, scored, rejected = (int(page.inner_text(f"#count-{name}")) for name in ("found", "scored", "rejected"))
     assert found == scored + rejected > 0
     with db.read() as session:
@@ -64,9 +67,9 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
         assert len(session.scalars(select(Entry).where(Entry.job_id == job.id)).all()) == found
         assert len(session.scalars(select(Result)).all()) == scored
 
-    page.click("#job-worklist")
+    with page.expect_navigation():
+        page.click("#job-worklist")
     rows = page.locator("#worklist tbody tr")
-    expect(rows.first).to_be_visible()  # the click has begun a journey, not ended it
     assert rows.count() > 1
     scores = [float(text) for text in page.locator("#worklist .figure").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)
@@ -99,7 +102,7 @@ def test_from_sign_in_to_verdict(page: Page, phantom_archive: Path) -> None:
     page.goto(f"/studies/{study}")
     expect(page.locator("#pane-case")).to_have_attribute("data-state", "shown")
     page.keyboard.press("o")
-    expect(page.locator("#heat")).to_be_visible(timeout=WAIT_SECONDS * 1000)
+    expect(page.locator("#heat")).to_be_visible(timeout=max(PATIENCE_MS, WAIT_SECONDS * 1000))
     expect(page.locator("#pane-case .making")).to_be_empty()
     with db.read() as session:
         assert session.scalars(select(Result.heat).where(Result.heat.is_not(None))).one()

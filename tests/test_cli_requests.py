@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
 from sqlalchemy import func, select, text
-from stack_fixtures import Done, register, run_cli
+from stack_fixtures import PATIENCE_SECONDS, Done, register, run_cli
 
 from cxrscreen import db, local, programs, registry
 from cxrscreen.cli.common import SHIPPED
@@ -230,7 +230,7 @@ def test_up_is_found_by_others_and_ctrl_c_ends_all_of_it(
         assert {role: local.read_pid(run, role) for role in programs.ROLES} == pids, "the running stack was used"
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(90) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     assert not any(local._runs_ours(pid) for pid in pids.values() if pid)
     assert not local.is_running(get_settings())
     assert [path.name for path in run.glob("*.pid")] == []
@@ -243,13 +243,13 @@ def test_a_stack_that_was_killed_leaves_nobody_and_starts_again(
     pids = [local.read_pid(get_settings().run_dir, role) for role in programs.ROLES]
     process.kill()
     process.wait()
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_SECONDS
     while any(local._runs_ours(pid) for pid in pids if pid):
         assert time.monotonic() < until
         time.sleep(0.2)
     again, _ = start_up(ups)
     again.send_signal(signal.SIGINT)
-    assert again.wait(90) == 0
+    assert again.wait(PATIENCE_SECONDS) == 0
 
 
 def all_found(count: int) -> bool:
@@ -270,12 +270,12 @@ def test_an_interrupted_screen_says_how_to_go_on(
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_SECONDS
     while not all_found(40):
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=90)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     if process.returncode != 0:  # it may have ended just before
         assert process.returncode == 130 and "nothing is lost" in said.replace("\n", " ")
     assert "Traceback" not in said

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from stack_fixtures import add_job, register, wait_until_ended
+from stack_fixtures import PATIENCE_SECONDS, add_job, register, wait_until_ended
 
 from cxrscreen import compare, db, local, nights, queue, registry
 from cxrscreen.tables import Job, JobKind, JobState, ModelPolicy, NightState, Schedule, StudyResult, now
@@ -37,7 +37,7 @@ def test_a_candidate_reads_the_archive_in_its_night(
         row.armed_at = earlier
         session.add(row)
     queue.app().send_task(queue.NIGHTLY)  # what beat sends every half minute
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_SECONDS
     while True:
         with db.read() as session:
             job = session.scalar(select(Job).where(Job.kind == JobKind.NIGHTLY))

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 import redis
 from sqlalchemy import func, select
-from stack_fixtures import add_job, register, run_cli, wait_until_ended, write_pictures
+from stack_fixtures import PATIENCE_SECONDS, add_job, register, run_cli, wait_until_ended, write_pictures
 from test_worker_features import changed
 
 from cxrscreen import db, jobs, local, programs, queue, registry, worklist
 from cxrscreen.imaging.reasons import Reason
 from cxrscreen.settings import Settings, get_settings
 from cxrscreen.tables import (
+    Batch,
+    BatchState,
     Entry,
     EntryStatus,
     Image,
@@ -44,7 +46,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pid_of(role: str) -> int:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_SECONDS
     while (pid := local.read_pid(get_settings().run_dir.absolute(), role)) is None:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -66,7 +68,7 @@ def scored_at_least(count: int) -> Callable[[], bool]:
     return enough
 
 
-def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it never came true"
@@ -104,7 +106,7 @@ def test_an_image_that_ends_its_worker_is_set_aside(
     configure: Callable[..., Settings], stacked: Settings, phantom_bundle: Path, night: Path
 ) -> None:
     deadly = night / "007.png"
-    settings = configure(deadly_sha256=hashlib.sha256(deadly.read_bytes()).hexdigest(), lease_seconds=2)
+    settings = configure(deadly_sha256=hashlib.sha256(deadly.read_bytes()).hexdigest())
     register(phantom_bundle)
     # It is deadly to the screening worker alone: the ingest has seen it before the hook was set.
     with _running(configure(deadly_sha256=""), ("redis", "ingest", "beat")):
@@ -112,7 +114,7 @@ def test_an_image_that_ends_its_worker_is_set_aside(
         wait(lambda: _listed(job.id))
     configure(deadly_sha256=settings.deadly_sha256)
     with _running(get_settings(), programs.WITHOUT_PAGES):
-        account = wait_until_ended(job.id, 200)
+        account = wait_until_ended(job.id)
     assert account == jobs.Account(scored=59, failed=1, reasons={Reason.QUARANTINED: 1})
     with db.read() as session:
         name = session.scalar(select(Entry.name).join(Rejection, Rejection.entry_id == Entry.id))
@@ -179,19 +181,40 @@ def test_a_second_version_scores_the_archive_again(
     assert '"found": 0' in once_more.stdout, "nothing is left to score"
 
 
+@pytest.fixture
+def long_leases(stacked: Settings, configure: Callable[..., Settings]) -> None:
+    """For a stack in which nobody dies: a worker that hardly gets a processor keeps what it has in hand."""
+    configure(lease_seconds=60)
+
+
+def in_hand(job_id: int) -> bool:
+    """Whether a worker reads the job, or a batch of it."""
+    with db.read() as session:
+        leased = select(func.count()).where(Batch.job_id == job_id, Batch.state == BatchState.LEASED)
+        return jobs.get(session, job_id).lease_until is not None or bool(session.scalar(leased))
+
+
+@pytest.mark.usefixtures("long_leases")
 def test_a_pause_a_plain_sigterm_and_a_cancel_while_it_runs(stack: local.Stack, night: Path) -> None:
-    job = add_job(JobKind.FOLDER, night)
+    with db.write() as session:
+        sources = [{"path": str(night), "label": night.name}]
+        job = jobs.create(session, JobKind.FOLDER, "a test", registry.need_active(session).id, sources=sources)
+        job.rate = 600  # a minute, so that there is something left to pause
+    queue.submit(queue.INGEST, job.id)
     wait(scored_at_least(4))
     with db.write() as session:
         jobs.pause(session, job.id, "a test")
-    time.sleep(1)
+    wait(lambda: not in_hand(job.id))
     with db.read() as session:
         held = jobs.account(session, job.id)
+    assert held.scored < 60
     time.sleep(1.5)
     with db.read() as session:
         assert jobs.account(session, job.id) == held
     with db.write() as session:
         jobs.resume(session, job.id, "a test")
+        row = jobs.get(session, job.id)
+        row.rate = row.held_until = None
     queue.submit(queue.INGEST, job.id)
     wait(scored_at_least(held.scored + 1))
     before = pid_of("screen")
@@ -232,7 +255,7 @@ def test_a_killed_supervisor_takes_its_programs_along(lone_stack: local.Stack) -
     def gone() -> bool:
         return not any(local._runs_ours(pid) for pid in pids)
 
-    wait(gone, 90)
+    wait(gone)
 
 
 def test_status_words_cover_what_entries_can_be() -> None:
@@ -242,7 +265,7 @@ def test_status_words_cover_what_entries_can_be() -> None:
 @pytest.fixture
 def redis_elsewhere(tmp_path: Path) -> Iterator[str]:
     """A Redis that is not the stack's own."""
-    port = local._free_port("127.0.0.1")
+    port = local.free_port("127.0.0.1")
     command = [
         programs.redis_server(),
         "--port",
