@@ -22,8 +22,9 @@ _JP2 = b"\0\0\0\x0cjP  "
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def check(stream: bytes, rows: int, columns: int) -> None:
-    """Raise Rejected where a frame's codestream is cut short or is not of the size that the tags declare.
+def check(stream: bytes, rows: int, columns: int, bits: int = 16) -> None:
+    """Raise Rejected where a frame's codestream is cut short, is not of the size that the tags declare, or has samples
+    of more than so many bits.
 
     Decoders differ in what they do with the rest of a cut stream; some fill it with zeros.
     """
@@ -35,6 +36,8 @@ def check(stream: bytes, rows: int, columns: int) -> None:
     if size != (rows, columns):
         detail = f"The tags say {columns} x {rows} pixels, the compressed data {size[1]} x {size[0]}."
         raise Rejected(Reason.DAMAGED, detail)
+    if (found := _bits_of(stream)) > bits:
+        raise Rejected(Reason.UNSUPPORTED_ENCODING, f"Samples of {found} bits in {bits}.")
     check_jpeg(stream)
 
 
@@ -75,6 +78,18 @@ def size_of(stream: bytes) -> tuple[int, int] | None:
         return header[1:3] if header else None
     except (struct.error, IndexError):
         return None
+
+
+def _bits_of(stream: bytes) -> int:
+    """Of a sample; 0 where that cannot be read."""
+    try:
+        if _is_j2k(stream):
+            found = jpeg2000.read_header(stream)
+            return found.bits if found else 0
+        header = _jpeg_header(stream)
+        return header[4] if header else 0
+    except (struct.error, IndexError):
+        return 0
 
 
 def jpeg_kind(stream: bytes) -> tuple[int, int] | None:

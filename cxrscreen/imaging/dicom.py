@@ -17,12 +17,13 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, tags, twelve
+from cxrscreen.imaging import codestream, colour, complaints, jpeg2000, jpegs, rle, samples, tags, twelve
 from cxrscreen.imaging.elements import read_dataset
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
 from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.rendering import rendering
+from cxrscreen.imaging.samples import GREY
 from cxrscreen.imaging.tones import Rendering, shrunk
 
 # Real archives are full of tags that break the standard; what matters of it ends in a Rejected, not on the terminal.
@@ -56,7 +57,6 @@ NATIVE = {
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
 }
-GREY = {"MONOCHROME1", "MONOCHROME2"}
 
 _FIRST_ELEMENT = re.compile(rb"(?:[\x02\x08]\0..|\0[\x02\x08]..)(?:[A-Z]{2}|.{2}\0\0)", re.DOTALL)
 
@@ -95,15 +95,15 @@ class DicomFile:
             bits = self.rows * self.columns * self.samples * self.allocated * self.count
             if self.photometric == "YBR_FULL_422":
                 bits = bits * 2 // 3
-            if len(pixels) < (bits + 7) // 8:
-                detail = f"{len(pixels):,} bytes of pixels; its size asks for {(bits + 7) // 8:,}."
-                raise Rejected(Reason.DAMAGED, detail)
+            samples.check_length(len(pixels), (bits + 7) // 8, self.rows, self.columns)
             return
         found = 0
         try:
             for frame in self._streams():
-                if self.syntax != uid.RLELossless:
-                    codestream.check(frame, self.rows, self.columns)
+                if self.syntax == uid.RLELossless:
+                    rle.check(frame, self.rows, self.columns, self.samples * -(-self.allocated // 8))
+                else:
+                    codestream.check(frame, self.rows, self.columns, self.allocated)
                 found += 1
         except Rejected:
             raise
@@ -116,10 +116,8 @@ class DicomFile:
         """The frames in order, one in memory at a time. With `max_side` they may come out smaller, but with no side
         under that number, where that shows the same picture."""
         self.check_complete()
-        if self.photometric not in GREY and self.photometric != "PALETTE COLOR" and self.samples != 3:
-            raise Rejected(Reason.UNSUPPORTED_ENCODING, f"Photometric interpretation {self.photometric}.")
-        if self.allocated not in (1, 8, 16) or self.bits > 16:
-            raise Rejected(Reason.UNSUPPORTED_ENCODING, f"{self.bits} bits in {self.allocated}.")
+        packed = self.syntax not in NATIVE
+        samples.check_kind(self.dataset, self.photometric, self.samples, self.allocated, self.bits, packed=packed)
         try:
             show = rendering(self.dataset, self.bits, self.photometric)
             most = max_side if self.photometric in GREY and self.samples == 1 and show.linear() else None
@@ -149,7 +147,7 @@ class DicomFile:
             for index, stream in zip(range(self.count), self._streams(), strict=False):
                 yield self._whole_frame(index, stream, decoder)
             return
-        pixels = iter_pixels(self.dataset, raw=False, decoding_plugin=decoder)
+        pixels = self._all_pixels(decoder)
         for _ in range(self.count):
             with complaints.heeded() if self.syntax in GDCMS else nullcontext():
                 array = next(pixels, None)
@@ -164,7 +162,15 @@ class DicomFile:
                     raise NotImplementedError("A JPEG of 12 bits whose samples are signed or in bytes")
                 return twelve.decode(stream, self.rows, self.columns)
             jpegs.check(stream)
-        return pixel_array(self.dataset, index=index, raw=False, decoding_plugin=decoder)
+        if self.count == 1:  # whose table of offsets need not be right
+            return next(self._all_pixels(decoder))
+        return pixel_array(
+            self.dataset, index=index, raw=False, correct_unused_bits=self.samples == 3, decoding_plugin=decoder
+        )
+
+    def _all_pixels(self, decoder: str) -> Iterator[Any]:
+        unused = self.samples == 3  # of grey ones it is looked at what they hold
+        return iter_pixels(self.dataset, raw=False, correct_unused_bits=unused, decoding_plugin=decoder)
 
     def _scaled(self, stream: bytes, most: int) -> Any:
         """A smaller picture's samples, of the kind that the whole one's are; None where only the whole one is sure."""
@@ -191,11 +197,14 @@ class DicomFile:
             array = apply_color_lut(array, self.dataset)
         if array.ndim == 3:
             if array.dtype.itemsize > 1:
-                array = (array >> (8 * array.dtype.itemsize - 8)).astype(np.uint8)
+                # A palette's colours fill their bits.
+                bits = 8 * array.dtype.itemsize if self.photometric == "PALETTE COLOR" else max(8, self.bits)
+                array = (array >> (bits - 8)).astype(np.uint8)
             grey = colour.luminance(array)
             return Frame(index, self.count, self.facts, grey, IDENTITY, colour.coloured_share(array))
         if array.dtype.itemsize > 2:
             raise Rejected(Reason.UNSUPPORTED_ENCODING, "Pixels of more than 16 bits.")
+        array = samples.of_bits(array, self.bits, self.dataset)
         small = shrunk(array, most) if most else array
         return Frame(index, self.count, self.facts, small, show.tones(small, array))
 
