@@ -9,7 +9,19 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import db, registry
-from cxrscreen.tables import Alert, Batch, BatchState, Job, JobCount, JobState, Night, NightState, Schedule, Worker
+from cxrscreen.tables import (
+    Alert,
+    Batch,
+    BatchState,
+    EntryStatus,
+    Job,
+    JobCount,
+    JobState,
+    Night,
+    NightState,
+    Schedule,
+    Worker,
+)
 from cxrscreen.workers import QUIET
 
 Labels = tuple[str, ...]
@@ -32,7 +44,8 @@ def of_work(session: Session) -> Iterator[Gauge]:
     jobs = {state: number for state, number in states}  # noqa: C416  rows are no pairs to mypy
     yield Gauge("jobs", "Jobs in each state.", ("state",), {(one.value,): jobs.get(one, 0) for one in JobState})
     kept = select(JobCount.word, func.sum(JobCount.n)).where(JobCount.kind == "entries").group_by(JobCount.word)
-    yield Gauge("entries", "Files of all jobs by how they ended.", ("status",), _by_word(session, kept))
+    ends = {(one.value,): 0.0 for one in EntryStatus} | _by_word(session, kept)
+    yield Gauge("entries", "Files of all jobs by how they ended.", ("status",), ends)
     refused = select(JobCount.word, func.sum(JobCount.n)).where(JobCount.kind == "rejections").group_by(JobCount.word)
     yield Gauge("set_aside", "Files without a score by reason.", ("reason",), _by_word(session, refused))
     under_way = (
