@@ -12,6 +12,8 @@ END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS (T.81 B.1.1.3, T.87 C.1), EOC of JP
 LOOSE = 16
 # Each scan of a progressive JPEG costs a pass over the whole picture; a hundred are more than any encoder writes.
 MAX_SCANS = 100
+# Of a header: profiles of megabytes stand in some hundred segments.
+MAX_SEGMENTS, MAX_JUNK = 10_000, 1 << 16
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF0-15 and JPEG-LS's SOF55
 DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3  # baseline, extended, progressive; Huffman-coded all
@@ -28,6 +30,7 @@ def check(stream: bytes, rows: int, columns: int, bits: int = 16) -> None:
 
     Decoders differ in what they do with the rest of a cut stream; some fill it with zeros.
     """
+    check_header(stream)
     if END not in stream.rstrip(b"\0\xff")[-LOOSE:]:
         raise Rejected(Reason.DAMAGED, "The compressed pixels are cut short.")
     size = size_of(stream)
@@ -39,6 +42,27 @@ def check(stream: bytes, rows: int, columns: int, bits: int = 16) -> None:
     if (found := _bits_of(stream)) > bits:
         raise Rejected(Reason.UNSUPPORTED_ENCODING, f"Samples of {found} bits in {bits}.")
     check_jpeg(stream)
+
+
+def check_header(stream: bytes) -> None:
+    """Raise Rejected for a JPEG with more segments, or more junk between them, in front of its first scan than any
+    writer leaves: they are gone through one by one, here and by Pillow. Others pass."""
+    if stream[:2] != b"\xff\xd8":
+        return
+    at, junk = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        found = stream.find(b"\xff", at)
+        if found < 0 or stream[found + 1 : found + 2] in (b"", bytes([_SCAN])):
+            return
+        junk += found - at
+        marker = stream[found + 1]
+        if marker in (0x00, 0xFF) or marker in _ALONE:
+            at = found + 1
+        else:
+            at = found + 2 + int.from_bytes(stream[found + 2 : found + 4])
+        if junk > MAX_JUNK:
+            break
+    raise Rejected(Reason.DAMAGED, "The JPEG's header is longer than any writer leaves.")
 
 
 def check_jpeg(stream: bytes) -> None:
@@ -150,6 +174,8 @@ def _jpeg_header(stream: bytes) -> tuple[int, int, int, int, int] | None:
         elif marker in _FRAME_HEADERS:
             bits, rows, columns, components = struct.unpack_from(">BHHB", stream, at + 4)
             return marker, rows, columns, components, bits
+        elif marker == _SCAN:
+            return None
         else:
             (length,) = struct.unpack_from(">H", stream, at + 2)
             at += 2 + length

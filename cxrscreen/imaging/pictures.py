@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxrscreen.imaging import codestream, colour, jpeg2000, jpegs, tiffs, tones
+from cxrscreen.imaging import bounds, codestream, colour, jpeg2000, jpegs, tiffs, tones
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import IDENTITY, Frame
 from cxrscreen.imaging.limits import check_size
@@ -21,7 +21,6 @@ from cxrscreen.imaging.reasons import Reason, Rejected, first_line
 from cxrscreen.imaging.strangers import stranger
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,8 +51,7 @@ class PictureFile:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.complete = False
-        if data.startswith(tiffs.MAGIC):
-            tiffs.check_lists(data)
+        bounds.check(data)
         try:
             self.image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
@@ -204,7 +202,7 @@ def _sixteen_bit(values: NDArray[Any]) -> NDArray[np.uint16]:
 
 def _check_png(data: bytes) -> None:
     """Raise Rejected for a PNG that is cut short or has a wrong checksum; Pillow does not look at those of pixels."""
-    at = len(_PNG_START)
+    at = len(bounds.PNG_START)
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
