@@ -108,7 +108,7 @@ def read(asked: Mapping[str, str]) -> Filters:
         label=said("class"),
         subclass=said("subclass"),
         reader=_whole("reader", said("reader")),
-        assigned=_person("assigned", said("assigned")),
+        assigned=_person(said("assigned")),
         since=_day("from", said("from")),
         until=_day("to", said("to")),
         low=_score("low", said("low")),
@@ -134,8 +134,8 @@ def _whole(name: str, text: str) -> int | None:
     return int(text)
 
 
-def _person(name: str, text: str) -> str:
-    return text if text in ("", *ASSIGNED) else str(_whole(name, text))
+def _person(text: str) -> str:
+    return text if text in ("", *ASSIGNED) else str(_whole("person", text))
 
 
 def _day(name: str, text: str) -> date | None:

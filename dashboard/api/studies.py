@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from flask import url_for
 from pydantic import Field
@@ -12,10 +12,21 @@ from sqlalchemy.orm import Session
 from cxrscreen import db, entries, readings, studies, worklist, worklist_filters
 from cxrscreen.errors import NoModel
 from cxrscreen.tables import Image, ModelVersion, Result
+from cxrscreen.worklist_filters import SEARCH_LENGTH
 from dashboard import hidden, identity, shell
 from dashboard.api.contract import Shape, operation
 from dashboard.api.shapes import MOST, PAGE, Answer, ImageAnswer, Listed, Listing, Picture, Review, Study
 from dashboard.worklist import version_for
+
+
+def _text(says: str = "", *, pattern: str = "", **options: Any) -> Any:
+    """A filter that is a text. `pattern` is for the document alone: what does not fit is refused with a better line."""
+    return Field(
+        "", max_length=SEARCH_LENGTH, description=says, json_schema_extra={"pattern": pattern or ".*"}, **options
+    )
+
+
+NUMBER, DAY, SHARE = r"^[0-9]{0,15}$", r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$", r"^(0|1|0?[.][0-9]{1,9})?$"
 
 
 class StudiesAsked(Shape):
@@ -25,20 +36,18 @@ class StudiesAsked(Shape):
         "open", description="By verdict; open are those without one."
     )
     sort: Literal["score", "score-up", "newest", "oldest", "study-newest", "study-oldest"] = "score"
-    job: str = Field("", description="Only studies of which this job found an image.")
-    class_: str = Field("", alias="class")
-    subclass: str = ""
-    reader: str = Field("", description="The number of a person: only what this one gave a verdict on.")
-    assigned: str = Field("", description="`me`, `nobody` or the number of a person.")
-    from_: str = Field("", alias="from", description="Scored on this day (UTC) or later, as 2026-11-30.")
-    to: str = Field("", description="Scored on this day (UTC) or earlier.")
-    low: str = Field(
-        "", description="The lowest score, in the place of the threshold; 0 lists what is not flagged too."
-    )
-    high: str = Field("", description="The highest score.")
-    model: str = Field("", description="The number of another version than the active one.")
-    q: str = Field("", description="Pseudonym, accession or name begin with this.")
-    after: str = Field("", description="`next` of the page before.")
+    job: str = _text("Only studies of which this job found an image.", pattern=NUMBER)
+    class_: str = _text(alias="class")
+    subclass: str = _text()
+    reader: str = _text("The number of a person: only what this one gave a verdict on.", pattern=NUMBER)
+    assigned: str = _text("`me`, `nobody` or the number of a person.", pattern=r"^(me|nobody|[0-9]{0,15})$")
+    from_: str = _text("Scored on this day (UTC) or later, as 2026-11-30.", pattern=DAY, alias="from")
+    to: str = _text("Scored on this day (UTC) or earlier.", pattern=DAY)
+    low: str = _text("The lowest score, in the place of the threshold; 0 lists all.", pattern=SHARE)
+    high: str = _text("The highest score.", pattern=SHARE)
+    model: str = _text("The number of another version than the active one.", pattern=NUMBER)
+    q: str = _text("Pseudonym, accession or name begin with this.")
+    after: str = _text("`next` of the page before.")
     limit: int = Field(PAGE, ge=1, le=MOST)
 
 
