@@ -190,10 +190,10 @@ def _found(session: Session, text: str) -> ColumnElement[bool]:
 def _begins(session: Session, text: str) -> list[tuple[ColumnElement[Any], ColumnElement[bool]]]:
     """That the text begins a pseudonym, an accession or a label: conditions, each with the order of its index.
 
-    The code of a label "Study CODE" is found without the word. Codes are kept in small
-    letters, so what is typed in capitals is looked for in both ways.
+    The code of a label "Study CODE" is found without the word. Codes are kept in small letters, identifiers mostly come
+    in capitals, names of files in either: an index knows letters by their codes, so each way is looked for.
     """
-    typed = {text, text.lower()}
+    typed = {text, text.lower(), text.upper(), text.capitalize()}
     wanted: list[tuple[InstrumentedAttribute[Any], str]] = []
     for one in sorted(typed):
         wanted += [(Study.patient, one), (Study.accession, one), (Study.label, one), (Study.label, f"Study {one}")]

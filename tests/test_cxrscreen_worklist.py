@@ -116,6 +116,21 @@ def test_filters_find_what_python_finds(archive: dict[str, int], few: bool, monk
     )
 
 
+def test_a_search_finds_names_however_their_letters_are_typed(archive: dict[str, int]) -> None:
+    with db.write() as session:
+        for name, patient, label in (("x", "ИВАНОВ Иван", "1.png"), ("y", "q17", "Петров/2.png"), ("z", "z", "z.png")):
+            scored(session, name, [0.9], archive["model"], label=label).patient = patient
+        numbers = {row.label: row.id for row in session.execute(select(Study.label, Study.id))}
+    for typed, label in (
+        ("иванов", "1.png"),
+        ("Иванов", "1.png"),
+        ("петров", "Петров/2.png"),
+        ("ПЕТРОВ", "Петров/2.png"),
+    ):
+        assert listed(archive, Filters(state="all", search=typed)) == [numbers[label]], typed
+    assert listed(archive, Filters(state="all", search="Q17")) == [numbers["Петров/2.png"]]
+
+
 @pytest.mark.parametrize("sort", SORTS)
 def test_sorts_page_and_lead_from_case_to_case(archive: dict[str, int], sort: str) -> None:
     filters = Filters(state="all", sort=sort)
