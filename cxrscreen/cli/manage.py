@@ -14,10 +14,10 @@ from cxrscreen.cli.later import later
 from cxrscreen.cli.terminal import answered, new_password, out, show
 
 if TYPE_CHECKING:
-    from cxrscreen import audit, blobs, compare, db, local, registry, tables, users
+    from cxrscreen import audit, blobs, compare, db, local, registry, tables, tokens, users
 else:
     audit, blobs, compare, db, local = later("audit", "blobs", "compare", "db", "local")
-    registry, tables, users = later("registry", "tables", "users")
+    registry, tables, tokens, users = later("registry", "tables", "tokens", "users")
 
 ROLES = click.Choice(["operator", "reader", "admin"])
 
@@ -180,6 +180,28 @@ def add(name: str, role: str, link: bool) -> None:
     if token:
         address = local.told().get("address", "http://ADDRESS-OF-THE-DASHBOARD")
         out.print(f"{address}/enter/{token}", markup=False)
+
+
+@users_group.command("token")
+@click.argument("name")
+@click.argument("purpose")
+@click.option("--role", type=ROLES, help="It may do no more than this role; default: the person's own.")
+@click.option("--days", type=int, default=365, show_default=True, help="For how long it is good.")
+@click.option("--revoke", is_flag=True, help="End the token of this purpose instead of making one.")
+def token(name: str, purpose: str, role: str | None, days: int, revoke: bool) -> None:
+    """Print a token for a program that asks in a person's name.
+
+    PURPOSE is what it is for, and what it is revoked by. It is shown only now; docs/api.md tells what it opens.
+    """
+    open_database()
+    with db.write() as session:
+        user = users.get(session, name)
+        if revoke:
+            tokens.revoke(session, user, purpose, "command line")
+            return
+        chosen = tables.Role(role) if role else user.role
+        made = tokens.make(session, user, purpose, chosen, days, "command line")
+    out.print(made, markup=False, highlight=False, soft_wrap=True)
 
 
 @users_group.command("role")
