@@ -24,16 +24,24 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 OF_EACH = 25
 
 
+def longest(began: float) -> float:
+    """Seconds that a damaged file may take, once a whole one took those since `began`: many times that, on a machine so
+    busy that it is more than what a hang is elsewhere."""
+    return max(fuzz.HANG_SECONDS, 30 * (time.monotonic() - began))
+
+
 @pytest.mark.parametrize("kind", fuzz_seeds.PICTURES)
 def test_mutated_files_end_as_pictures_or_with_a_reason(kind: str) -> None:
     original = fuzz_seeds.PICTURES[kind]()
+    began = time.monotonic()
     assert end_of_picture(original) == "read"
+    most = longest(began)
     ends: Counter[str] = Counter()
     for seed in range(OF_EACH):
         data = mutated(original, random.Random(f"{kind} {seed}"), fuzz_seeds.dicom())
         began = time.monotonic()
         ends[end_of_picture(data)] += 1
-        assert time.monotonic() - began < fuzz.HANG_SECONDS, f"seed {seed}"
+        assert time.monotonic() - began < most, f"seed {seed}"
     assert ends.total() == OF_EACH
 
 
@@ -42,17 +50,20 @@ def test_mutated_archives_lose_nothing_silently(kind: str, tmp_path: Path) -> No
     original = fuzz_seeds.ARCHIVES[kind]()
     path = tmp_path / "x"
     path.write_bytes(original)
+    began = time.monotonic()
     whole = sum(1 for _ in walk(path, "x"))
+    most = longest(began)
     for seed in range(OF_EACH):
         data = mutated(original, random.Random(f"{kind} {seed}"), fuzz_seeds.dicom())
         began = time.monotonic()
         assert end_of_file(path, data, least_entries(kind, data, whole))
-        assert time.monotonic() - began < fuzz.HANG_SECONDS, f"seed {seed}"
+        assert time.monotonic() - began < most, f"seed {seed}"
 
 
 def test_a_reader_that_dies_or_hangs_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(fuzz, "HANG_SECONDS", 120.0)  # which file takes long is said below, not by a busy machine
     report = fuzz.run(seed=1, files=12, workers=1, data=None)
     assert report.files == 12 and not report.findings and sum(report.ends.values()) == 12
 
