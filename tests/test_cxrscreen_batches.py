@@ -76,7 +76,7 @@ def race(count: int, run: Callable[[int], object]) -> list[object]:
 
     def compete(number: int) -> None:
         db.get_engine().dispose(close=False)  # the parent's connections are not ours
-        gate.wait(30)
+        gate.wait(120)
         answers.put(run(number))
 
     runners = [fork.Process(target=compete, args=[number]) for number in range(count)]
@@ -84,7 +84,7 @@ def race(count: int, run: Callable[[int], object]) -> list[object]:
         runner.start()
     found = [answers.get() for _ in runners]
     for runner in runners:
-        runner.join(30)
+        runner.join(120)
         assert runner.exitcode == 0
     return found
 

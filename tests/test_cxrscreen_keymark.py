@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import select
-from stack_fixtures import Done
+from stack_fixtures import PATIENCE_SECONDS, Done
 
 from cxrscreen import db, keymark, programs, schema, starting
 from cxrscreen.errors import UsageError
@@ -53,7 +53,7 @@ def run_role(role: str, settings: Settings, **env: str) -> Done:
     command = programs.command(role, settings, "127.0.0.1:0")
     settings.run_dir.mkdir(exist_ok=True)
     return subprocess.run(
-        command, env={**os.environ, **env}, cwd=programs.ROOT, capture_output=True, text=True, timeout=120
+        command, env={**os.environ, **env}, cwd=programs.ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS
     )
 
 
@@ -106,7 +106,7 @@ def test_of_several_first_processes_one_key_wins_and_all_agree(
         assert all(process.poll() is None for process in running)
         time.sleep(0.01)
     go.touch()
-    status = [process.wait(120) for process in running]
+    status = [process.wait(PATIENCE_SECONDS) for process in running]
     (mark,) = kept()
     prints = []
     for key in keys:

@@ -83,10 +83,10 @@ class Person:
         self.url = f"{server.url}/uploads/tus"
         self.server = server
         self.session = requests.Session()
-        page = self.session.get(f"{server.url}/sign-in", timeout=30).text
+        page = self.session.get(f"{server.url}/sign-in", timeout=120).text
         form = {"csrf_token": TOKEN.search(page)[1], "name": name, "password": PASSWORD}  # type: ignore[index]
-        assert self.session.post(f"{server.url}/sign-in", form, allow_redirects=False, timeout=30).status_code == 302
-        token = TOKEN.search(self.session.get(f"{server.url}/account", timeout=30).text)[1]  # type: ignore[index]
+        assert self.session.post(f"{server.url}/sign-in", form, allow_redirects=False, timeout=120).status_code == 302
+        token = TOKEN.search(self.session.get(f"{server.url}/account", timeout=120).text)[1]  # type: ignore[index]
         cookie = "; ".join(f"{key}={value}" for key, value in self.session.cookies.items())
         self.headers = {"X-CSRFToken": token, "Cookie": cookie}
 
@@ -94,7 +94,7 @@ class Person:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         given = {**SPEAKS, **self.headers, **named}
         return requests.request(
-            method, url, data=data, headers={k: v for k, v in given.items() if v}, timeout=30, allow_redirects=False
+            method, url, data=data, headers={k: v for k, v in given.items() if v}, timeout=120, allow_redirects=False
         )
 
     def create(self, size: int, name: str = "a.zip", data: bytes = b"", **metadata: str) -> requests.Response:
@@ -117,7 +117,7 @@ class Person:
 
     def half_sent(self, url: str, data: bytes, sent: int, offset: int = 0, checksum: str = "") -> socket.socket:
         """The open line of a PATCH of all of `data` on which the first `sent` bytes have arrived."""
-        line = socket.create_connection(("127.0.0.1", self.server.port), 30)
+        line = socket.create_connection(("127.0.0.1", self.server.port), 120)
         head = {**SPEAKS, **self.headers, "Host": "x", "Content-Type": BYTES, "Content-Length": str(len(data))}
         head |= {"Upload-Offset": str(offset)} | ({"Upload-Checksum": checksum} if checksum else {})
         path = urlsplit(url).path
@@ -398,7 +398,7 @@ def test_nobody_touches_the_upload_of_another(server: Server, operator: Person) 
     assert reader.patch(url, 0, b"0").status_code == 404
     assert reader.ask("DELETE", url).status_code == 404
     assert admin.patch(url, 0, b"0").status_code == 404
-    assert reader.session.get(f"{server.url}/uploads/unfinished", timeout=30).json() == {"uploads": []}
+    assert reader.session.get(f"{server.url}/uploads/unfinished", timeout=120).json() == {"uploads": []}
     assert admin.ask("DELETE", url).status_code == 204
     assert operator.ask("HEAD", url).status_code == 404
     with db.read() as session:
@@ -410,7 +410,7 @@ def test_nobody_touches_the_upload_of_another(server: Server, operator: Person) 
 
 def test_strangers_and_forged_requests_are_refused_before_a_byte_is_kept(server: Server, operator: Person) -> None:
     url = operator.begin(10)
-    assert requests.patch(url, b"0", headers=SPEAKS, timeout=30).status_code == 401
+    assert requests.patch(url, b"0", headers=SPEAKS, timeout=120).status_code == 401
     assert operator.patch(url, 0, b"0", X_CSRFToken="").status_code == 400
     assert operator.ask("POST", operator.url, Upload_Length="5", X_CSRFToken="made-up").status_code == 400
     big = {"Content_Type": "multipart/form-data; boundary=x", "Upload_Length": "5"}
@@ -448,7 +448,7 @@ def test_a_group_becomes_one_job_when_it_is_whole(operator: Person) -> None:
     urls = [operator.begin(len(content), name, group="g1", modified="17") for name, content in contents.items()]
     for url, content in zip(urls[:1], contents.values(), strict=False):
         operator.patch(url, 0, content)
-    listed = operator.session.get(f"{operator.server.url}/uploads/unfinished", timeout=30).json()["uploads"]
+    listed = operator.session.get(f"{operator.server.url}/uploads/unfinished", timeout=120).json()["uploads"]
     told = [(row["name"], row["offset"], row["size"], row["modified"]) for row in listed if row["group"] == "g1"]
     assert told == [
         ("f/a.png", 3, 3, 17),
@@ -461,7 +461,7 @@ def test_a_group_becomes_one_job_when_it_is_whole(operator: Person) -> None:
     job = only_job(*contents.values())
     assert [answer.json() for answer in answers] == [{"job": job.id, "url": f"/jobs/{job.id}"}] * 2
     assert [source["label"] for source in job.sources] == list(contents)
-    assert "g1" not in operator.session.get(f"{operator.server.url}/uploads/unfinished", timeout=30).text
+    assert "g1" not in operator.session.get(f"{operator.server.url}/uploads/unfinished", timeout=120).text
 
 
 def test_nothing_to_screen_is_said_at_once(operator: Person) -> None:

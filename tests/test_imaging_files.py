@@ -98,7 +98,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
             print(path.name, refused)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, test_data / "dicom"], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script, test_data / "dicom"], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 2 * len(DICOM)

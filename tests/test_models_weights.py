@@ -79,7 +79,7 @@ def test_pretrained_weights_that_cannot_be_fetched_are_told_in_one_line(tmp_path
         "try:\n    Network('resnet10t', 3, pretrained=True)\nexcept WeightsInvalid as error:\n    print(error)"
     )
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=env)
     assert "cannot be fetched from timm's hub" in done.stdout, done.stderr
     assert "--weights" in done.stdout and done.stdout.count("\n") == 1
 
