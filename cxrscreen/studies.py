@@ -266,9 +266,9 @@ def review(
 
 def current_review(session: Session, study_id: int, *, lock: bool = False) -> Review | None:
     query = select(Review).where(Review.study_id == study_id, Review.superseded_at.is_(None))
-    if lock:
-        # Two first verdicts at once have no row to lock yet: the study's own stands in for it.
-        session.execute(select(Study.id).where(Study.id == study_id).with_for_update())
+    # Two first verdicts at once have no row to lock yet: the study's own stands in for it.
+    if lock and session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
+        raise NotFound(f"There is no study {study_id}.")
     return session.scalar(query)
 
 

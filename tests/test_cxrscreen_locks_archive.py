@@ -11,10 +11,24 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from cxrscreen import blobs, clearing, db, deletion, entries, features, jobs, orphans, retries
-from cxrscreen.errors import Conflict
+from cxrscreen import (
+    blobs,
+    clearing,
+    db,
+    deletion,
+    entries,
+    features,
+    jobs,
+    orphans,
+    readings,
+    retries,
+    studies,
+    users,
+)
+from cxrscreen.errors import Conflict, NotFound
 from cxrscreen.features import Seen
 from cxrscreen.imaging import Reason
+from cxrscreen.readings import Given
 from cxrscreen.settings import Settings
 from cxrscreen.tables import (
     Entry,
@@ -26,8 +40,10 @@ from cxrscreen.tables import (
     JobState,
     ModelVersion,
     Rejection,
+    Role,
     Study,
     Upload,
+    Verdict,
 )
 
 FACTS = {"width": 8, "height": 8, "facts": {}}
@@ -143,6 +159,31 @@ def test_a_study_is_deleted_while_others_point_at_its_images() -> None:
         session.execute(update(Entry).where(Entry.name == "a.png").values(image_id=first))
         comes()
         session.execute(update(Entry).where(Entry.name == "b.png").values(image_id=second))
+
+
+@pytest.mark.parametrize("takes_back", [False, True])
+def test_a_verdict_comes_while_its_study_is_deleted(monkeypatch: pytest.MonkeyPatch, takes_back: bool) -> None:
+    with db.write() as session:
+        study_id = study(session)
+        ann = users.add(session, "ann", Role.READER).id
+
+    def reads(study_id: int) -> int:
+        with db.write() as session:
+            asked = studies.get(session, study_id)
+            return readings.give(session, asked, users.by_id(session, ann), Given(Verdict.DISMISSED)).id
+
+    number = reads(study_id) if takes_back else 0
+
+    def too_late() -> None:
+        with pytest.raises(NotFound, match=f"no study {study_id}"), db.write() as session:
+            if takes_back:
+                readings.undo(session, users.by_id(session, ann), "review", number)
+            else:
+                reads(study_id)
+
+    with beside(too_late) as comes:
+        stops(monkeypatch, orphans, "condemn", comes)
+        delete(study_id)
 
 
 def test_a_job_fails_over_images_of_a_study_that_is_deleted() -> None:
