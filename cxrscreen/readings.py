@@ -46,6 +46,38 @@ class Standing:
     readings: list[tuple[Reading, str | None]] = field(default_factory=list)  # with names once it is settled
 
 
+@dataclass(frozen=True)
+class Past:
+    """All that people ever said of a study, with their names; what was taken back stands in it, too."""
+
+    reviews: list[tuple[Review, str]]  # the newest first
+    readings: list[tuple[Reading, str]]  # in their order
+
+    @property
+    def current(self) -> Review | None:
+        return next((review for review, _ in self.reviews if review.superseded_at is None), None)
+
+    def standing(self, study: Study, user: User) -> Standing:
+        """What this person may do and see; the readings of others only where they can no longer sway him."""
+        found = [(reading, name) for reading, name in self.readings if reading.withdrawn_at is None]
+        if self.current is not None:
+            return Standing(False, None, [*found])
+        mine = next((reading for reading, _ in found if reading.user_id == user.id), None)
+        if mine is not None:
+            return Standing(False, mine)
+        if study.second_reader_id is not None:
+            # Whose readings they are is not told before the decision: rank must not decide.
+            return Standing(True, None, [(reading, None) for reading, _ in found])
+        return Standing(False, None)
+
+    def taken_back(self, user: User) -> Review | Reading | None:
+        """What this person took back last, to begin the form with, unless he gave something since."""
+        rows: list[Review | Reading] = [review for review, _ in self.reviews]
+        rows += [reading for reading, _ in self.readings]
+        last = max((row for row in rows if row.user_id == user.id), key=lambda row: row.created_at, default=None)
+        return last if last is not None and last.withdrawn_at is not None else None
+
+
 def give(session: Session, study: Study, user: User, given: Given) -> Act:
     """Write what a reader says. Raises Conflict, and writes nothing, where the page that was seen is out of date."""
     current = studies.current_review(session, study.id, lock=True)
@@ -106,26 +138,20 @@ def undo(session: Session, user: User, kind: str, number: int) -> Study:
     return study
 
 
-def standing(session: Session, study: Study, user: User) -> Standing:
-    """What this person may do and see; the readings of others only where they can no longer sway him."""
-    current = studies.current_review(session, study.id)
-    found = list(
-        session.execute(
-            select(Reading, User.name)
-            .join(User, User.id == Reading.user_id)
-            .where(Reading.study_id == study.id, Reading.withdrawn_at.is_(None))
-            .order_by(Reading.id)
-        )
+def past(session: Session, study_id: int) -> Past:
+    """What people said of a study, in two statements."""
+    rows = session.execute(
+        select(Reading, User.name)
+        .join(User, User.id == Reading.user_id)
+        .where(Reading.study_id == study_id)
+        .order_by(Reading.id)
     )
-    if current is not None:
-        return Standing(False, None, [(reading, name) for reading, name in found])
-    mine = next((reading for reading, _ in found if reading.user_id == user.id), None)
-    if mine is not None:
-        return Standing(False, mine)
-    if study.second_reader_id is not None:
-        # Whose readings they are is not told before the decision: rank must not decide.
-        return Standing(True, None, [(reading, None) for reading, _ in found])
-    return Standing(False, None)
+    return Past(studies.reviews(session, study_id), [(reading, name) for reading, name in rows])
+
+
+def standing(session: Session, study: Study, user: User) -> Standing:
+    """`Past.standing` for whoever asks nothing more of it."""
+    return past(session, study.id).standing(study, user)
 
 
 def is_hidden(session: Session, study_id: int, model_version_id: int | None, where: Standing) -> bool:
@@ -136,15 +162,6 @@ def is_hidden(session: Session, study_id: int, model_version_id: int | None, whe
         StudyResult.study_id == study_id, StudyResult.model_version_id == model_version_id, blind.hidden()
     )
     return session.scalar(asked) is not None
-
-
-def taken_back(session: Session, study_id: int, user: User) -> Review | Reading | None:
-    """What this person took back last on a study, to begin the form with, unless he gave something since."""
-    rows: list[Review | Reading] = []
-    for kind in (Review, Reading):
-        rows += session.scalars(select(kind).where(kind.study_id == study_id, kind.user_id == user.id))
-    last = max(rows, key=lambda row: row.created_at, default=None)
-    return last if last is not None and last.withdrawn_at is not None else None
 
 
 def act(session: Session, kind: str, number: int) -> Act | None:

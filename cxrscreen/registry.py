@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,14 @@ def threshold(session: Session, version_id: int) -> float:
     """The operating point that counts: the newest row."""
     point = session.scalar(_newest_threshold(version_id))
     return get_settings().default_threshold if point is None else point
+
+
+def thresholds(session: Session, version_ids: Collection[int]) -> dict[int, float]:
+    """The same of several versions."""
+    newest = _newest_threshold(ModelVersion.id).scalar_subquery()
+    rows = session.execute(select(ModelVersion.id, newest).where(ModelVersion.id.in_(version_ids)))
+    usual = get_settings().default_threshold
+    return {number: usual if point is None else point for number, point in rows}
 
 
 def _newest_threshold(version_id: int | SQLColumnExpression[int]) -> Select[float]:

@@ -21,8 +21,10 @@ def answers(session: Session, study_id: int, me: identity.Person) -> list[tuple[
 
     What one says in shadow is no reader's matter until somebody signed for it (law 7).
     """
-    return [
-        (said, model, registry.threshold(session, model.id))
+    told = [
+        (said, model)
         for said, model in studies.answers(session, study_id)
         if model.state != ModelState.CANDIDATE or me.may_administer
     ]
+    limits = registry.thresholds(session, [model.id for _, model in told])
+    return [(said, model, limits[model.id]) for said, model in told]

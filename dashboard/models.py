@@ -29,7 +29,7 @@ HEADLINE = ("sensitivity", "specificity", "auroc", "balanced_accuracy", "accurac
 def index() -> str:
     with db.read() as session:
         versions = registry.every(session)
-        limits = {version.id: registry.threshold(session, version.id) for version in versions}
+        limits = registry.thresholds(session, [version.id for version in versions])
         signed = registry.activations(session)
         before = registry.previous(session)
         alerts = drift.alerts(session)

@@ -63,24 +63,24 @@ class Why:
 @blueprint.get("/<id:study_id>")
 def show(study_id: int) -> str:
     filters = asked()
-    version = shell.in_use()
-    used = version.id if version else None
     me = identity.signed_in()
     with db.read() as session:
+        version = shell.in_use(session)
+        used = version.id if version else None
         study = studies.get(session, study_id)
-        where = readings.standing(session, study, me.row)
+        past = readings.past(session, study_id)
+        where = past.standing(study, me.row)
         hidden = readings.is_hidden(session, study_id, used, where)
         # Of a case that is read blind nothing is asked: not even which picture scored highest shows.
         pictures = studies.images(session, study_id, None if hidden else used)
         image, result = _chosen(pictures, forms.query_whole("image"))
         record = session.get_one(ModelVersion, version.id).record if version else {}
         before, after = around(session, study_id, filters)
-        given = studies.reviews(session, study_id)
         answers = [] if hidden else told_answers(session, study_id, me)
         following = studies.images(session, after, used) if after and used else []
         others = studies.others_of_patient(session, study, OTHERS_OFFERED)
         prior = _prior(session, others, used)
-        begun = readings.taken_back(session, study_id, me.row)
+        begun = past.taken_back(me.row)
         undoable = acts.last(session)
         cases = alike.confirmed(session, study_id, result) if result else []
     return render_template(
@@ -93,7 +93,7 @@ def show(study_id: int) -> str:
         where=where,
         begun=begun,
         undoable=undoable,
-        said_so_far=_said(given, begun, me),
+        said_so_far=_said(past, begun, me),
         panes=[pane for pane in (_pane(study, pictures, image.id if image else None), prior) if pane],
         others=others,
         beside=prior.study.id if prior else None,
@@ -104,8 +104,8 @@ def show(study_id: int) -> str:
         version=version,
         answers=answers,
         alike=cases,
-        reviews=given,
-        current=next((review for review, _ in given if review.superseded_at is None), None),
+        reviews=past.reviews,
+        current=past.current,
         findings=FINDINGS,
         finding_titles=TITLES,
         filters=filters.address(),
@@ -115,9 +115,9 @@ def show(study_id: int) -> str:
     )
 
 
-def _said(given: list[tuple[Review, str]], begun: Review | Reading | None, me: identity.Person) -> str:
+def _said(past: readings.Past, begun: Review | Reading | None, me: identity.Person) -> str:
     """Another text once this person gave or took back something: what the page holds of a draft was sent then."""
-    last = max((review.id for review, _ in given if review.user_id == me.row.id), default=0)
+    last = max((review.id for review, _ in past.reviews if review.user_id == me.row.id), default=0)
     return f"{last} {begun.id if begun else 0}"
 
 

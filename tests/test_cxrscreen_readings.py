@@ -70,7 +70,7 @@ def test_a_verdict_is_taken_back_and_stays_as_a_row(case: int) -> None:
         assert (review.verdict, review.findings, review.seconds) == (YES, ["effusion"], 12.5)
         assert review.withdrawn_at is not None
         told = session.scalars(select(AuditEvent.action).where(AuditEvent.subject == f"study {case}")).all()
-        begun = readings.taken_back(session, case, users.get(session, "reader"))
+        begun = readings.past(session, case).taken_back(users.get(session, "reader"))
         assert begun is not None and begun.id == review.id
     assert told == ["study.review", "study.undo"]
     with pytest.raises(Conflict, match="already"):

@@ -7,6 +7,7 @@ import re
 import pytest
 import seed
 from dashboard_fixtures import Browser, Site, done_job, ramp, scored, stored_image
+from sqlalchemy import event
 
 from cxrscreen import blobs, db, studies, users
 from cxrscreen.tables import ModelState, Result, Review, Study, Verdict
@@ -134,6 +135,33 @@ def test_a_form_that_makes_no_sense_is_refused(site: Site, data: dict[str, str])
     assert browser.post(f"/studies/{study_id}/review", data).status_code == 400
     with db.read() as session:
         assert session.query(Review).count() == 0
+
+
+def test_a_page_asks_no_more_often_where_more_versions_answered(site: Site) -> None:
+    """Nor where a study has a long past."""
+    with db.write() as session:
+        study = scored(session, "case", [0.9], site.model_id).id
+    reader = site.browser("reader")
+    asked: list[str] = []
+    event.listen(db.get_engine(), "before_cursor_execute", lambda *told: asked.append(told[2]))
+
+    def statements() -> int:
+        asked.clear()
+        reader.page(f"/studies/{study}")
+        return len(asked)
+
+    give(reader, study, "unsure")
+    before = statements()
+    for number in range(3):
+        with db.write() as session:
+            older = seed.model(session, f"older-{number}", state=ModelState.RETIRED)
+            image = studies.images(session, study, site.model_id)[0][0]
+            session.add(Result(image_id=image.id, model_version_id=older.id, **seed.result(0.2)))
+            session.flush()
+            studies.refresh(session, [study], older.id)
+        give(reader, study, "confirmed" if number % 2 else "dismissed")
+    assert "older-2" in reader.page(f"/studies/{study}")
+    assert statements() == before
 
 
 def test_an_end_of_line_counts_as_it_is_typed(site: Site) -> None:

@@ -14,7 +14,9 @@ from dashboard.api.shapes import JobNow, Version, Versions
 def list_models() -> Versions:
     """The registered model versions with their operating points."""
     with db.read() as session:
-        found = [(version, registry.threshold(session, version.id)) for version in registry.every(session)]
+        versions = registry.every(session)
+        limits = registry.thresholds(session, [version.id for version in versions])
+        found = [(version, limits[version.id]) for version in versions]
     same = ("id", "name", "state", "phantom", "sha256", "created_at", "activated_at")
     return Versions(
         versions=[
