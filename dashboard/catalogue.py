@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "translations"
 SCRIPT = "script"  # the comment of a message that a script says
-# In a sentence that is made below the pages: a value, or with a w the word of a state, which is translated, too.
-PLACE = re.compile(r"\{w?\d\}")
+# In a sentence that is made below the pages: a value; with a w the word of a state, which is translated, too; with an n
+# a number that the sentence writes with a point or commas.
+PLACE = re.compile(r"\{[wn]?\d\}")
 
 
 def files() -> list[Path]:

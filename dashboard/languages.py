@@ -112,11 +112,16 @@ def _with_values(language: str, told: str) -> str:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
-    """The values in their places; a state's word is one of the catalogue itself."""
-    return catalogue.PLACE.sub(lambda place: _value(place[0], values[place[0].strip("{w}")]), text)
+    """The values in their places; a state's word is one of the catalogue itself, a number is written as here."""
+    return catalogue.PLACE.sub(lambda place: _value(place[0], values[place[0].strip("{wn}")]), text)
 
 
 def _value(place: str, value: str) -> str:
+    if place.startswith("{n"):
+        # Not at the top: the filters stand on this.
+        from dashboard.filters import local
+
+        return local(value.replace(",", "\u202f"))
     return said(value) if place.startswith("{w") else value
 
 
@@ -129,7 +134,7 @@ def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
 
 def _pattern(key: str) -> re.Pattern[str]:
     parts = catalogue.PLACE.split(key)
-    names = [f"(?P<p{place.strip('{w}')}>.*?)" for place in catalogue.PLACE.findall(key)]
+    names = [f"(?P<p{place.strip('{wn}')}>.*?)" for place in catalogue.PLACE.findall(key)]
     return re.compile(
         "".join(re.escape(part) + name for part, name in zip(parts, [*names, ""], strict=True)), re.DOTALL
     )

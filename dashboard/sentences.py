@@ -51,7 +51,7 @@ WORDS = (
 )
 # Of a threshold that nobody set; of a picture that is unlike the training; of a worker.
 NOTES = (
-    *("brought by the bundle", "the default of the settings", "distance {0}", "ingest", "screen"),
+    *("brought by the bundle", "the default of the settings", "distance {n0}", "ingest", "screen"),
     *("waiting for work", "job {0}, batch {1}: {2} images", "job {0}: reading its sources", "job {0} waits: {1}"),
 )
 # What cronsim makes of the schedules that people have. It knows English only; rarer ones stay in it.
@@ -121,13 +121,20 @@ def _texts(node: ast.expr) -> Iterator[str]:
             if isinstance(part, ast.Constant):
                 text += str(part.value)
             elif isinstance(part, ast.FormattedValue):
-                state = ast.unparse(part.value).endswith((".value", ".state"))
-                text += f"{{{'w' if state else ''}{place}}}"
+                text += f"{{{_kind(part)}{place}}}"
                 place += 1
         yield text
     elif isinstance(node, ast.IfExp):
         yield from _texts(node.body)
         yield from _texts(node.orelse)
+
+
+def _kind(part: ast.FormattedValue) -> str:
+    """What a place holds, as `PLACE` tells it: a state's word, a number with a point or commas, or another value."""
+    if ast.unparse(part.value).endswith((".value", ".state")):
+        return "w"
+    written = ast.unparse(part.format_spec).strip("'\"") if part.format_spec else ""
+    return "n" if written.endswith(("f", "g", ",")) else ""
 
 
 def _is_sentence(text: str) -> bool:

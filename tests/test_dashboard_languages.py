@@ -17,7 +17,7 @@ from cxrscreen.tables import Entry, EntryStatus, Role, now
 from dashboard import catalogue, languages, sentences
 
 RUSSIAN = {"Accept-Language": "ru,en;q=0.5"}
-PARTS = re.compile(r"%\(\w+\)[sd]|%%|\{w?\d\}|<[^>]+>")
+PARTS = re.compile(r"%\(\w+\)[sd]|%%|\{[wn]?\d\}|<[^>]+>")
 
 # A decimal point or a year that comes first; neither a date with points nor an address.
 FOREIGN = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])|\d{4}-\d\d-\d\d")
@@ -218,7 +218,8 @@ def test_a_filter_is_written_as_it_may_be_typed(site: Site) -> None:
         ("Job 7 is running; that is not possible now.", "Задание 7 в состоянии «идёт»; сейчас это невозможно."),
         ("At 01:30 on Monday through Friday", "В 01:30: понедельник – пятница"),
         ("3 of 8 frames are there.", "Есть кадры: 3 из 8."),
-        ("distance 4.31", "расстояние 4.31"),
+        ("distance 4.31", "расстояние 4,31"),
+        ("Files over 1,024 MB are not read.", "Файлы больше 1\u202f024 МБ не читаются."),
         ("nobody has ever said this", "nobody has ever said this"),
         ("The field 'reader' is empty.", "Поле 'reader' пусто."),
     ],
