@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from flask import Request, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
 from cxrscreen.settings import get_settings
@@ -56,7 +57,7 @@ def _sip() -> bytes | None:
     """The next bytes of the body, none at its end; None where the line was cut."""
     try:
         return request.stream.read(SIP)
-    except (ClientDisconnected, OSError):  # an OSError where a body comes in chunks, without a length
+    except (ClientDisconnected, OSError, ParseException):  # the last two where a body comes in chunks, without a length
         return None
 
 

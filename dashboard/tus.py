@@ -41,6 +41,7 @@ EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
 BYTES = "application/offset+octet-stream"
 LONGEST_NAME = 4000
 LONGEST_GROUP = 64
+LONGEST_DATE = 18
 
 
 @blueprint.before_request
@@ -85,7 +86,9 @@ def create() -> Response:
     if _free_bytes() < size:
         raise DiskFull
     owner = identity.signed_in().row.id
-    made = resumable.create(owner, name, size, group, int(modified) if modified.isdecimal() else 0)
+    # Python counts digits before it reads a number of thousands of them.
+    date = int(modified) if modified.isdecimal() and len(modified) <= LONGEST_DATE else 0
+    made = resumable.create(owner, name, size, group, date)
     location = url_for("tus.show", token=made.id)
     headers = {"Location": location}
     if request.mimetype == BYTES:

@@ -352,6 +352,21 @@ def test_offsets_types_and_lengths_are_held_to(operator: Person) -> None:
     assert operator.ask("POST", operator.url, Upload_Length="-1").status_code == 400
     assert operator.ask("POST", operator.url, Upload_Length="5", Upload_Metadata="filename ***").status_code == 400
     assert operator.create(10**12).status_code == 413
+    for date in ("9" * 5000, "\u0663", "\u00b2", "-1", "now"):
+        assert operator.create(5, modified=date).status_code == 201, date
+
+
+@pytest.mark.parametrize("chunk", [b"-5\r\nhello", b"zz\r\nhello", b"3\r\nabcNO", b"5;\n\r\nhello"])
+def test_chunks_that_lie_about_their_lengths_are_a_cut_line(chunk: bytes, operator: Person) -> None:
+    url = operator.begin(10)
+    head = {**SPEAKS, **operator.headers, "Host": "x", "Content-Type": BYTES, "Upload-Offset": "0"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    with socket.create_connection(("127.0.0.1", operator.server.port), 120) as line:
+        start = f"PATCH {urlsplit(url).path} HTTP/1.1\r\n{lines}Transfer-Encoding: chunked\r\n\r\n"
+        line.sendall(start.encode() + b"2\r\nok\r\n" + chunk)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(100).split()[1] == b"400"
+    assert operator.offset(url) <= 5
 
 
 def test_the_first_bytes_may_come_with_the_creation(operator: Person) -> None:
