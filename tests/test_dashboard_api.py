@@ -236,7 +236,13 @@ def test_jobs_and_entries_come_in_pages_that_add_up(site: Site, program: Callabl
             "/jobs?before=" + "9" * 40,
         ),
         *("/studies?state=closed", "/studies?low=2", "/studies?from=yesterday", "/studies?size=50", "/studies?after=x"),
-        *("/studies?job=x", "/studies?q=" + "x" * 99, "/jobs/1/entries?status=lost", "/jobs/1/entries?after=x"),
+        *(
+            "/jobs?before=1&before=2",
+            "/studies?job=x",
+            "/studies?q=" + "x" * 99,
+            "/jobs/1/entries?status=lost",
+            "/jobs/1/entries?after=x",
+        ),
     ],
 )
 def test_what_is_not_understood_is_named(site: Site, program: Callable[..., Program], path: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.json_schema import models_json_schema
+from werkzeug.datastructures import MultiDict
 
 from cxrscreen.errors import UsageError
 from cxrscreen.tables import Role
@@ -88,7 +89,7 @@ def operation(
         @functools.wraps(view)
         def answered(**place: Any) -> Response:
             if query is not None:
-                place["asked"] = _read(query, request.args.to_dict())
+                place["asked"] = _read(query, _once(request.args))
             if body is not None:
                 place["given"] = _read(body, request.get_json(silent=True))
             made = view(**place)
@@ -99,6 +100,14 @@ def operation(
         return view
 
     return wrap
+
+
+def _once(asked: MultiDict[str, str]) -> dict[str, str]:
+    """Raises UsageError for a name that is given twice: which was meant?"""
+    for name, values in asked.lists():
+        if len(values) > 1:
+            raise UsageError(f"{name[:40]}: it is given {len(values)} times.")
+    return asked.to_dict()
 
 
 def _read(shape: type[M], told: Any) -> M:

@@ -74,7 +74,7 @@ class Folder(Shape):
         max_length=4000,
         description="A whole path under CXRSCREEN_ALLOWED_ROOTS, or an s3:// prefix under CXRSCREEN_ALLOWED_PREFIXES.",
         examples=["/archive/2026-11"],
-        json_schema_extra={"pattern": "^(/|s3://)"},
+        json_schema_extra={"pattern": r"^(/|s3://)[^\x00]*$"},
     )
 
 
