@@ -103,10 +103,15 @@ def _cron(text: str) -> str:
         raise UsageError("A cron expression takes at most 100 characters.")
     try:
         CronSim(cron, datetime.now(UTC))
-    except (CronSimError, AssertionError, TypeError) as error:
+    except (CronSimError, AssertionError, TypeError):
+        for number, part in enumerate(parts):
+            if not _fits(["*"] * number + [part] + ["*"] * (4 - number)):
+                raise UsageError(
+                    f"{cron!r} is no cron expression: its field {number + 1}, {part!r}, cannot be read."
+                ) from None
         if _fits([*parts[:3], "*", parts[4]]):
             raise UsageError(f"The cron expression {cron!r} never fires: its months have no such day.") from None
-        raise UsageError(f"{cron!r} is no cron expression: {error or 'it cannot be read'}.") from None
+        raise UsageError(f"{cron!r} is no cron expression: it cannot be read.") from None
     return cron
 
 

@@ -256,7 +256,10 @@ PLAN = {
 def test_a_schedule_shows_its_next_three_runs_before_it_is_saved(site: Site) -> None:
     browser = site.browser("operator")
     assert "Show the next runs" in browser.page("/schedules/new")
+    off = {key: value for key, value in PLAN.items() if key != "enabled"}
+    assert "It is switched off." in browser.post("/schedules", off).text
     page = browser.post("/schedules", PLAN).text
+    assert "It is switched off." not in page
     assert len(re.findall(r"<b>\w+day \d{4}-\d\d-\d\d 23:30 \+03</b> until \w+day 06:00 \+03", page)) == 3
     with db.read() as session:
         assert session.query(Schedule).count() == 0, "looking saves nothing"
@@ -287,6 +290,7 @@ def test_a_schedule_shows_its_next_three_runs_before_it_is_saved(site: Site) -> 
         ({"cron": "0 22 30 2 *"}, "never fires"),
         ({"cron": "0 22 31 4,6,9,11 *"}, "never fires"),
         ({"cron": "0 22 * * SUN#5,9"}, "no cron expression"),
+        ({"cron": "0 22 1 13 *"}, "its field 4, '13', cannot be read"),
         ({"cron": "soon"}, "five fields"),
         ({"cron": "0 0 22 * * *"}, "five fields"),
         ({"cron": "*/5 * * * *"}, "more than once an hour"),
