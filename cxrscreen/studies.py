@@ -152,11 +152,16 @@ def copy(session: Session, study: Study) -> None:
     """Bring the worklist's copies up to the study's row and its current verdict; the caller holds the study's lock."""
     session.flush()
     current = current_review(session, study.id)
-    for row in session.scalars(select(StudyResult).where(StudyResult.study_id == study.id)):
+    rows = session.scalars(select(StudyResult).where(StudyResult.study_id == study.id)).all()
+    # Asked before any row is changed: a question in between would send each change by itself.
+    limits = (
+        registry.thresholds(session, [row.model_version_id for row in rows]) if any(row.draw for row in rows) else {}
+    )
+    for row in rows:
         row.verdict, row.reader_id = (current.verdict, current.user_id) if current else (None, None)
         for name in OF_STUDY:
             setattr(row, name, getattr(study, name))
-        limit = registry.threshold(session, row.model_version_id) if row.draw else 0.0
+        limit = limits[row.model_version_id] if row.draw else 0.0
         row.queue = blind.queue(study.key, row.score, limit, row.draw, read=current is not None)
     session.flush()
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import seed
 from dashboard_fixtures import Site, scored
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from cxrscreen import db, readings, studies, users, worklist
 from cxrscreen.errors import Conflict, NotFound, UsageError
 from cxrscreen.findings import FINDINGS, read
 from cxrscreen.readings import Act, Given
 from cxrscreen.settings import Settings
-from cxrscreen.tables import AuditEvent, Review, Role, StudyResult, Verdict, Way
+from cxrscreen.tables import AuditEvent, Draw, ModelState, Review, Role, StudyResult, Verdict, Way
 
 YES, NO, UNSURE = Verdict.CONFIRMED, Verdict.DISMISSED, Verdict.UNSURE
 
@@ -42,6 +44,38 @@ def give(who: str, study_id: int, verdict: Verdict, seen: int | None = None, **s
 def undo(who: str, act: Act) -> None:
     with db.write() as session:
         readings.undo(session, users.get(session, who), act.kind, act.id)
+
+
+def test_a_verdict_asks_no_more_however_many_versions_answered(case: int) -> None:
+    """An answer of each version carries the verdict: one statement for all of them, one for their thresholds."""
+
+    def statements(who: str, seen: int | None) -> tuple[int, int]:
+        asked: list[str] = []
+
+        def keep(*told: Any) -> None:
+            asked.append(told[2])
+
+        event.listen(db.get_engine(), "before_cursor_execute", keep)
+        try:
+            act = give(who, case, YES, seen)
+        finally:
+            event.remove(db.get_engine(), "before_cursor_execute", keep)
+        return len(asked), act.id
+
+    with db.write() as session:
+        session.scalars(select(StudyResult)).one().draw = Draw.MASKED
+    one, seen = statements("reader", None)
+    with db.write() as session:
+        row = session.scalars(select(StudyResult)).one()
+        same = {name: getattr(row, name) for name in ("study_id", "image_id", "label", "subclass", "images")}
+        for number in range(4):
+            other = seed.model(session, f"other {number}", state=ModelState.RETIRED, threshold=0.3)
+            session.add(StudyResult(**same, model_version_id=other.id, score=0.2 * number, draw=Draw.MASKED))
+    five, _ = statements("admin", seen)
+    assert five <= one + 2, "the verdict before is read, and marked as replaced"
+    with db.read() as session:
+        rows = session.scalars(select(StudyResult)).all()
+        assert {row.verdict for row in rows} == {YES} and {row.queue == row.score for row in rows} == {True}
 
 
 def state(study_id: int, who: str = "operator") -> str:
