@@ -40,6 +40,14 @@ def test_other_examinations_do_not(modality: str) -> None:
     assert reason(modality=modality, body_part="CHEST", view="PA") == Reason.NOT_RADIOGRAPH
 
 
+@pytest.mark.parametrize("ending", ["2", "2.1", "4", "6.1", "20", "128", "1.2", "1.2.1", "1.3"])
+def test_another_class_of_object_is_no_radiograph_whatever_modality_stands_beside_it(ending: str) -> None:
+    said = {"modality": "DX", "body_part": "CHEST", "view": "PA"}
+    assert reason(sop_class=f"1.2.840.10008.5.1.4.1.1.{ending}", **said) == Reason.NOT_RADIOGRAPH
+    for unknown in (f"1.2.840.99.{ending}", "1.2.840.10008.5.1.4.1.1.12.1", COMPUTED_RADIOGRAPHY, SECONDARY_CAPTURE):
+        assert reason(sop_class=unknown, **said) is None
+
+
 @pytest.mark.parametrize("modality", [None, "OT", "SC"])
 @pytest.mark.parametrize(
     ("said", "expected"),
@@ -196,6 +204,15 @@ def test_a_black_picture_with_a_word_on_it_is_blank() -> None:
     image = Image.new("L", (400, 400))
     ImageDraw.Draw(image).text((10, 10), "NO IMAGE", fill=255)
     assert _reason_of_picture(image) == Reason.BLANK
+
+
+@pytest.mark.parametrize("size", [(70, 1000), (1000, 70)])
+def test_a_strip_is_too_small_once_it_is_shown_to_the_network(size: tuple[int, int]) -> None:
+    check_tags(Facts("png", 64, 512, 8, "grey"))
+    facts = Facts("png", *size, 8, "grey")
+    with pytest.raises(Rejected) as told:
+        check_tags(facts)
+    assert told.value.reason == Reason.TOO_SMALL
 
 
 def test_a_thumbnail_is_too_small() -> None:

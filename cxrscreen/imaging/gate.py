@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from cxrscreen.imaging.derivative import MAX_SIDE
 from cxrscreen.imaging.facts import Facts
 from cxrscreen.imaging.frame import Frame, Grey
 from cxrscreen.imaging.reasons import Reason, Rejected
@@ -23,7 +24,12 @@ RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
     "1.2.840.10008.5.1.4.1.1.1.1.1",  # the same - For Processing
 }
+# Other examinations by their classes of object, whatever modality a file states beside it: CT, MR, ultrasound, nuclear
+# medicine, PET, mammography and teeth. Classes that nobody foresaw say nothing.
+OTHER_CLASSES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|4|3|6|20|128|130|1\.[23])(\.[\d.]+)?")
 MIN_SIDE = 64
+# How many times longer than wide: the network is shown what is left of the narrow side at MAX_SIDE of the long one.
+MAX_ASPECT = MAX_SIDE // MIN_SIDE
 # Share of coloured pixels from which a picture is no radiograph; letters, arrows and logos stay far under it.
 MAX_COLOURED = 0.2
 # Greys between the 0.5th and the 99.5th percentile under which a picture shows nothing.
@@ -64,6 +70,10 @@ def check_tags(facts: Facts, least_age: float = 0) -> None:
         raise Rejected(Reason.TOO_YOUNG, f"The tags say {facts.age_years:g} years; the least is {least_age:g}.")
     if min(facts.width, facts.height) < MIN_SIDE:
         raise Rejected(Reason.TOO_SMALL, f"{facts.width} x {facts.height} pixels; the least is {MIN_SIDE}.")
+    if max(facts.width, facts.height) > MAX_ASPECT * min(facts.width, facts.height):
+        raise Rejected(
+            Reason.TOO_SMALL, f"{facts.width} x {facts.height} pixels: a strip, of which too little is left."
+        )
 
 
 def check_pixels(frame: Frame, display: Grey) -> None:
@@ -80,6 +90,8 @@ def check_pixels(frame: Frame, display: Grey) -> None:
 
 
 def _check_modality(facts: Facts) -> None:
+    if OTHER_CLASSES.fullmatch(facts.sop_class or ""):
+        raise Rejected(Reason.NOT_RADIOGRAPH, "The tags say a class of object that is another examination.")
     if facts.modality in RADIOGRAPHS:
         return
     if facts.modality not in UNDECLARED:
