@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import tarfile
 import threading
 import zipfile
@@ -213,6 +214,31 @@ def test_a_name_that_is_no_text_is_taken_in_by_copy(model: int, tmp_path: Path) 
         kept = session.scalar(select(Image.sha256).where(Image.path.is_(None)))
     assert paths == {"f/a.png": str(tmp_path / "f" / "a.png"), r"f/\xff\xfe.png": None}
     assert kept and blobs.store().get("originals", kept) == png(2)
+
+
+def test_a_name_longer_than_an_index_takes_ends_no_job(model: int, tmp_path: Path) -> None:
+    """Of letters that do not compress, in folders and in archives within each other."""
+    letters = random.Random(1)
+
+    def name(length: int) -> str:
+        return "".join(letters.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length))
+
+    deep = tmp_path / "f" / "/".join(name(200) for _ in range(15))
+    deep.mkdir(parents=True)
+    for n in range(2):
+        (deep / f"{n}.png").write_bytes(png(n))
+    data = png(2)
+    for _ in range(3):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(name(1000), data)
+        data = buffer.getvalue()
+    (deep / "a.zip").write_bytes(data)
+    job_id = job_over(tmp_path / "f", model)
+    ingest.run(job_id)
+    screen_all()
+    found = entries_of(job_id)
+    assert list(found.values()) == [EntryStatus.SCORED] * 3 and max(len(one.encode()) for one in found) <= 2048
 
 
 def test_a_file_whose_rows_cannot_be_written_fails_alone(

@@ -14,7 +14,7 @@ from typing import IO
 
 from cxrscreen.imaging import sevens, tars, zips
 from cxrscreen.imaging.contents import Found
-from cxrscreen.imaging.names import Distinct, inside, tidy
+from cxrscreen.imaging.names import Distinct, inside, joined, tidy
 from cxrscreen.imaging.packing import CHUNK, FREE_BYTES, PACKED, Cut, Unpacked
 from cxrscreen.imaging.reasons import Reason, Rejected
 from cxrscreen.imaging.strangers import TAIL, misnamed
@@ -226,10 +226,9 @@ def _single(unpacked: Unpacked, name: str) -> Found:
 def _member(found: Found, archive: str, account: Account, depth: int) -> Iterator[Member]:
     limits = account.limits
     try:
-        name = f"{archive}/{inside(found.name)}"
-        unsafe = None
+        name, unsafe = joined(archive, inside(found.name)), None
     except Rejected as refused:
-        name, unsafe = f"{archive}/{tidy(found.name)}", refused
+        name, unsafe = joined(archive, tidy(found.name)), refused
     name = account.names.name(name)
     try:
         if why := unsafe or found.refused:

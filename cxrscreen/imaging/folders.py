@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from cxrscreen.imaging.archives import File, Limits, Member, file_members
-from cxrscreen.imaging.names import Distinct, tidy
+from cxrscreen.imaging.names import Distinct, joined, tidy
 from cxrscreen.imaging.reasons import Reason, Rejected
 
 _Listing = Iterator[tuple[Path, str]]
@@ -86,7 +86,7 @@ def _listing(folder: Path, name: str) -> _Listing:
     with os.scandir(folder) as found:
         names = sorted(entry.name for entry in found)
     distinct = Distinct()  # two names may become one when they are tidied
-    return ((folder / base, f"{name}/{distinct.name(tidy(base))}") for base in names)
+    return ((folder / base, joined(name, distinct.name(tidy(base)))) for base in names)
 
 
 def _linked(link: Path, name: str, root: Path) -> File:

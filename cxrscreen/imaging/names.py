@@ -7,21 +7,28 @@ import re
 
 from cxrscreen.imaging.reasons import Reason, Rejected
 
-MAX_BYTES = 1024  # PostgreSQL indexes no longer key than 2.7 KB, and the job's label stands in front
+MAX_BYTES = 1024
+# Of a whole name, with the folders and archives that it stands in: PostgreSQL indexes no longer key than 2.7 KB.
+MAX_WHOLE = 2048
 # Controls, line breaks, what turns the direction of writing (a name may show as another by it), bytes that are no text.
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def tidy(name: str) -> str:
+def tidy(name: str, most: int = MAX_BYTES) -> str:
     """A name with every control and undecodable byte spelled out, and its middle left out where it is very long."""
     name = _UNFIT.sub(_spelled, name)
     raw = name.encode()
-    if len(raw) <= MAX_BYTES:
+    if len(raw) <= most:
         return name
     digest = hashlib.sha256(raw).hexdigest()[:12]
-    keep = MAX_BYTES // 2 - 16
+    keep = most // 2 - 16
     return f"{raw[:keep].decode(errors='ignore')}…{digest}…{raw[-keep:].decode(errors='ignore')}"
+
+
+def joined(place: str, name: str) -> str:
+    """The name of what is called `name` in a folder or an archive of that name; both are tidy."""
+    return tidy(f"{place}/{name}", MAX_WHOLE)
 
 
 def _spelled(match: re.Match[str]) -> str:
