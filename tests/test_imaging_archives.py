@@ -162,6 +162,13 @@ def test_skippable_frames_of_zstandard_are_skipped(tmp_path: Path) -> None:
     assert entries(tmp_path, data) == {"x/a": half[512:2512]}
 
 
+@pytest.mark.parametrize("empty", [gzip.compress(b""), struct.pack("<II", 0x184D2A50, 0), bz2.compress(b"")])
+def test_empty_streams_without_end_are_not_gone_through(empty: bytes, tmp_path: Path) -> None:
+    last = {b"\x1f": gzip.compress, b"B": bz2.compress}.get(empty[:1], zstd.compress)(b"all of it")
+    assert entries(tmp_path, empty * 50 + last, "x.gz") == {"x/x": b"all of it"}
+    assert entries(tmp_path, empty * 10_001 + last, "x.gz")["x"] == Reason.ARCHIVE_DAMAGED
+
+
 def test_a_window_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
     frame = b"\x28\xb5\x2f\xfd" + bytes([0, (31 - 10) << 3]) + b"\x01\0\0"
     assert entries(tmp_path, frame) == {"x": Reason.ARCHIVE_UNSUPPORTED}

@@ -21,6 +21,8 @@ CHUNK = 64 * 1024
 MAX_DICTIONARY = 128 << 20
 # A stream may always unpack to so much: tiny archives of even pictures reach any ratio.
 FREE_BYTES = 16 << 20
+# Streams in a row that hold nothing, each of which costs as much time as kilobytes of data; writers leave one or two.
+MAX_EMPTY = 10_000
 # What liblzma's and zstandard's errors say of a dictionary, a window, over the bound.
 _TOO_MUCH = ("Memory usage limit exceeded", "Frame requires too much memory")
 
@@ -137,15 +139,20 @@ class Unpacked:
         """The pieces of all streams: such files may hold several, one after the other, with zeros between."""
         try:
             start = self._read(CHUNK)
-            while start.startswith(self._magics):
-                decoder = DECODERS[self._kind]()
-                yield from unpack(decoder, self._read, start)
+            empty = 0
+            while start.startswith(self._magics) and empty < MAX_EMPTY:
+                decoder, empty = DECODERS[self._kind](), empty + 1
+                for piece in unpack(decoder, self._read, start):
+                    empty = 0
+                    yield piece
                 start = self._after(decoder.unused_data)
         except ERRORS as error:
             why = first_line(error)
             if any(words in why for words in _TOO_MUCH):
                 raise Cut(Reason.ARCHIVE_UNSUPPORTED, "Its dictionary is larger than is read.") from error
             raise Cut(Reason.ARCHIVE_DAMAGED, f"Its compressed data is damaged or cut short ({why}).") from error
+        if empty == MAX_EMPTY:
+            raise Cut(Reason.ARCHIVE_DAMAGED, f"More than {MAX_EMPTY:,} empty streams follow one another.")
         if start:
             raise Cut(Reason.ARCHIVE_DAMAGED, "It goes on behind its compressed data; what stands there was not read.")
 
