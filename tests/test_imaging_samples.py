@@ -193,3 +193,26 @@ def test_an_rle_frame_of_another_length_is_refused_before_it_is_unpacked(
     with pytest.raises(Rejected) as refused:
         list(prepare(stored(made())))
     assert refused.value.reason == Reason.DAMAGED and "unpacked" not in refused.value.detail
+
+
+@pytest.mark.parametrize(("entries", "kept"), [(4096, True), (4095, True), (100, False)])
+def test_a_table_that_is_cut_short_counts_as_absent(entries: int, kept: bool) -> None:
+    made = dataset(WindowCenter=None, WindowWidth=None)
+    plain = shown_greys(made)
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [4096, 0, 12]
+    item.add_new(0x00283006, "OW", (np.sqrt(np.arange(4096) / 4095) * 4095).astype("<u2")[:entries].tobytes())
+    made.VOILUTSequence = pydicom.Sequence([item])
+    assert np.array_equal(shown_greys(made), plain) is not kept
+
+
+def shown_greys(made: pydicom.Dataset) -> NDArray[np.uint8]:
+    (frame,) = read(stored(made))
+    return frame.display()
+
+
+@pytest.mark.parametrize("width", ["1", "2", "8"])
+def test_a_window_of_hardly_a_code_is_passed_over(width: str) -> None:
+    plain = shown_greys(dataset(WindowCenter=None, WindowWidth=None))
+    assert np.array_equal(shown_greys(dataset(WindowCenter="2048", WindowWidth=width)), plain)
+    assert not np.array_equal(shown_greys(dataset(WindowCenter="2048", WindowWidth="1000")), plain)

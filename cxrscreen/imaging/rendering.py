@@ -8,6 +8,9 @@ from pydicom import Dataset
 from cxrscreen.imaging import tags
 from cxrscreen.imaging.tones import Lut, Rendering, Window
 
+# Of the entries that a table's descriptor tells of; some writers count one too many.
+LEAST_SHARE = 0.9
+
 
 def rendering(dataset: Dataset, bits: int, photometric: str) -> Rendering:
     """The rendering of the grey frames of a data set; what is broken in it counts as absent."""
@@ -51,7 +54,9 @@ def _lut(dataset: Dataset, keyword: str, signed: bool) -> Lut | None:
         else:
             entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
         entries = entries[: count or 65536].astype(np.uint16)
-        if len(entries) < 2 or not entries.max() > entries.min():
+        # Cut short, it would turn all that lies behind its last entry into one tone.
+        cut = len(entries) < LEAST_SHARE * (count or 65536)
+        if cut or len(entries) < 2 or not entries.max() > entries.min():
             return None
         # A file read as unsigned states a negative first value as its complement.
         first = first - 65536 if signed and first > 32767 else first

@@ -195,4 +195,5 @@ def _greys_kept(greys: Grey, counts: NDArray[np.int64]) -> int:
     if np.count_nonzero(counts) < LEAST_GREYS:
         return LEAST_GREYS
     low, high = percentiles(greys.astype(np.float64), counts)
-    return int(high - low)
+    # A window of one code has black and white at its ends, and nothing between.
+    return min(int(high - low), len(np.unique(greys[counts > 0])))
