@@ -110,6 +110,13 @@ def test_a_large_member_is_refused_and_the_rest_goes_on(kind: str, tmp_path: Pat
     assert found == {"x/big": Reason.TOO_LARGE, "x/small": b"s"}
 
 
+def test_what_was_read_of_a_large_member_is_not_kept_by_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(as_zip([("a", bytes(2 << 20))], zipfile.ZIP_STORED))
+    (member,) = listed(tmp_path / "x", Limits(max_entry_bytes=1 << 20))
+    assert member.refused and member.refused.reason == Reason.TOO_LARGE
+    assert member.refused.__traceback__ is member.refused.__context__ is None
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_cut_archive_gives_what_it_has_and_then_itself(kind: str, tmp_path: Path) -> None:
     files = [(f"{i}.bin", os.urandom(20_000)) for i in range(10)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -351,6 +353,23 @@ def test_a_deflated_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_what_is_no_picture_gets_its_reason(data: bytes, reason: Reason) -> None:
     assert reason_of(data) == reason
+
+
+def test_frames_that_are_refused_are_not_kept_by_their_reasons() -> None:
+    pages = [Image.new("L", (1000, 1000), 100 + page) for page in range(40)]
+    buffer = BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], compression="tiff_deflate")
+    list(prepare(buffer.getvalue()))
+    gc.disable()  # by itself it comes now and then, and frames of an exception are a circle
+    tracemalloc.start()
+    try:
+        found = list(prepare(buffer.getvalue()))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert [one.refused.reason for one in found if one.refused] == [Reason.BLANK] * 40
+    assert held < 10_000_000
 
 
 def test_a_blank_frame_is_refused_and_its_neighbours_are_not() -> None:

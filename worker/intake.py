@@ -215,7 +215,7 @@ class Slice:
             try:
                 leaf.frames = read(leaf.data, leaf.member.name)
             except Rejected as refused:
-                leaf.refused = refused
+                leaf.refused = refused.bare()
                 return
         self.writes.append(self.place.writers.submit(self._write, leaf))
 

@@ -73,7 +73,7 @@ def load(leaf: Leaf) -> None:
     try:
         leaf.data = leaf.member.read()
     except Rejected as refused:
-        leaf.refused = refused
+        leaf.refused = refused.bare()
     else:
         leaf.member = replace(leaf.member, data=None)  # the leaf lets go of its bytes once they are written
         leaf.sha256 = hashlib.sha256(leaf.data).hexdigest()

@@ -252,7 +252,7 @@ def _member(found: Found, archive: str, account: Account, depth: int) -> Iterato
     except Cut:
         raise
     except Rejected as refused:
-        yield Member(name, found.size, refused=refused)
+        yield Member(name, found.size, refused=refused.bare())
         return
     content = data.getvalue()
     yield Member(name, len(content), data=content, max_bytes=limits.max_entry_bytes)

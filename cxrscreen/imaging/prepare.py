@@ -42,6 +42,6 @@ def prepare(data: bytes, name: str = "", least_age: float = 0) -> Iterator[Prepa
         try:
             gate.check_pixels(frame, display)
         except Rejected as refused:
-            yield Prepared(frame.index, frame.count, frame.facts, None, refused)
+            yield Prepared(frame.index, frame.count, frame.facts, None, refused.bare())
         else:
             yield Prepared(frame.index, frame.count, frame.facts, encode(display), None)

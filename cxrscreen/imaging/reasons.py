@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class Reason(StrEnum):
@@ -80,6 +80,10 @@ class Rejected(Exception):
         super().__init__(detail or SENTENCES[reason])
         self.reason = reason
         self.detail = detail
+
+    def bare(self) -> Self:
+        """The same without the frames it came through, which hold a file's bytes and pixels as long as it is kept."""
+        return type(self)(self.reason, self.detail)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reason, self.detail)  # as an exception's text alone makes none
