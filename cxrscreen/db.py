@@ -12,7 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Engine, Insert, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -24,6 +31,7 @@ SQLITE_BUSY_MS = 60_000
 FRESH_SECONDS = 0.5
 # PostgreSQL's words for it: serialization_failure, deadlock_detected, lock_not_available.
 BUSY_STATES = ("40001", "40P01", "55P03")
+OVERTAKEN_STATES = ("23505", "23503")  # a key that is there already, or one that is pointed at and gone
 
 
 def make_engine(url: str) -> Engine:
@@ -125,6 +133,13 @@ def is_busy(error: SQLAlchemyError) -> bool:
     cause = getattr(error, "orig", None)
     stood = getattr(cause, "sqlstate", None) in BUSY_STATES or "database is locked" in str(cause)
     return stood or isinstance(error, PoolTimeout)
+
+
+def is_overtaken(error: IntegrityError) -> bool:
+    """Somebody else was first: the same was made, or what this stands on removed, since it was looked for."""
+    cause = error.orig
+    said = str(cause)
+    return getattr(cause, "sqlstate", None) in OVERTAKEN_STATES or said.startswith(("UNIQUE ", "FOREIGN KEY "))
 
 
 def clock(session: Session) -> datetime:

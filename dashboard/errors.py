@@ -7,7 +7,7 @@ import logging
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -40,7 +40,10 @@ TEXTS = {
     503: "The database does not answer. Try again in a moment.",
 }
 
-SAID = {"busy": "Others wrote to the same rows at that moment. Nothing was changed: try again."}
+SAID = {
+    "busy": "Others wrote to the same rows at that moment. Nothing was changed: try again.",
+    "overtaken": "Somebody else just made the same, or removed what this needs. Nothing was changed: look again.",
+}
 
 
 class DiskFull(CxrscreenError):
@@ -64,6 +67,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _no_database)
     app.register_error_handler(PoolTimeout, _no_database)
+    app.register_error_handler(IntegrityError, _overtaken)
     app.register_error_handler(OSError, _disk)
 
 
@@ -118,6 +122,14 @@ def _no_database(error: SQLAlchemyError) -> Response:
         return answer(503, SAID["busy"])
     log.error("The database does not answer: %s", error)
     return answer(503, TEXTS[503])
+
+
+def _overtaken(error: IntegrityError) -> Response:
+    if db.is_overtaken(error):
+        log.warning("Somebody else was first: %s", error)
+        return answer(409, SAID["overtaken"])
+    log.exception("The database refused what should not have been asked")
+    return answer(500, TEXTS[500])
 
 
 def _disk(error: OSError) -> Response:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from dashboard_fixtures import FRAGMENTS, Site, addresses
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 import dashboard
+from cxrscreen import db, users
 from cxrscreen.settings import Settings
+from cxrscreen.tables import User
 from dashboard import create_app, security
 
 TEMPLATES = sorted((Path(dashboard.__file__).parent / "templates").glob("*.html"))
@@ -245,3 +248,22 @@ def test_a_form_is_no_way_to_send_a_gigabyte(full: Site) -> None:
     browser = full.browser("reader")
     answer = browser.client.post("/sign-out", data={"csrf_token": "x" * (2 << 20)})
     assert answer.status_code == 413
+
+
+def test_who_comes_second_is_told_so(either_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people add the same name: neither finds it, and the index lets one in."""
+    browser = either_site.browser("admin")
+    form = {"name": "new", "role": "reader", "password": "correct horse battery"}
+    assert browser.post("/people", form, page="/people").status_code == 302
+    monkeypatch.setattr(users, "find", lambda *_: None)
+    answer = browser.post("/people", form, page="/people")
+    assert answer.status_code == 409 and "Nothing was changed: look again." in answer.text
+    with db.read() as session:
+        assert session.scalar(select(func.count()).where(User.name == "new")) == 1
+
+
+def test_a_row_that_no_table_takes_is_our_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = site.browser("admin")
+    monkeypatch.setattr(users, "need_free", lambda *_: None)
+    answer = browser.post("/people", {"name": "x", "role": "reader"}, page="/people")
+    assert answer.status_code == 500 and "Something went wrong on our side" in answer.text

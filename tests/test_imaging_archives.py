@@ -380,7 +380,8 @@ def test_a_text_named_like_an_archive_is_refused_as_one(name: str, tmp_path: Pat
 def test_an_empty_archive_says_so(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "e").write_bytes(data)
     (member,) = listed(tmp_path / "e")
-    assert member.name == "e" and member.refused and member.refused.reason == Reason.ARCHIVE_DAMAGED
+    assert member.name == "e" and member.refused and member.refused.reason == Reason.NO_IMAGE
+    assert member.refused.detail == "The archive has no files."
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def _members(stream: IO[bytes], name: str, account: Account, depth: int) -> Iter
             account.count()
             yield from _member(found, name, account, depth)
         if not account.entries:
-            raise Cut(Reason.ARCHIVE_DAMAGED, "The archive has no files.")
+            raise Cut(Reason.NO_IMAGE, "The archive has no files.")
     except Cut as cut:
         yield Member(name, refused=Rejected(cut.reason, cut.detail))
 
