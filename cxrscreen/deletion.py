@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, jobs, orphans, studies
-from cxrscreen.errors import Conflict, NotFound
+from cxrscreen.errors import Conflict
 from cxrscreen.settings import get_settings
 from cxrscreen.tables import (
     Entry,
@@ -112,8 +112,7 @@ def hold(session: Session, study_id: int) -> Study:
     Raises NotFound, also where somebody else has just deleted it.
     """
     study = studies.get(session, study_id)
-    if session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
-        raise NotFound(f"There is no study {study_id}.")
+    studies.hold_alone(session, study_id)
     return study
 
 

@@ -25,6 +25,7 @@ from cxrscreen.tables import (
 )
 
 PAGE = 1000
+ANSWERED = (EntryStatus.SCORED, EntryStatus.DUPLICATE)
 DELETED = "deleted: The study was deleted; the entry stays, so that the account does."
 
 
@@ -124,6 +125,11 @@ class Line:
     result: Result | None
     rejection: Rejection | None
 
+    @property
+    def answer(self) -> Result | None:
+        """The result, where the entry has a part in it: what was set aside since has none."""
+        return self.result if self.entry.status in ANSWERED else None
+
 
 def page(
     session: Session,
@@ -206,7 +212,7 @@ def _row(
     if rejection is not None:
         said = sentence(rejection.reason)
         row["reason"] = f"{rejection.reason}: {said}" + (f" ({rejection.detail})" if rejection.detail else "")
-    elif result is not None and entry.status in (EntryStatus.SCORED, EntryStatus.DUPLICATE):
+    elif result is not None and entry.status in ANSWERED:
         row |= {
             "label": result.label,
             "subclass": result.subclass,

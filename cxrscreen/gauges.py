@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cxrscreen import db, registry
@@ -43,11 +43,9 @@ def of_work(session: Session) -> Iterator[Gauge]:
     states = session.execute(select(Job.state, func.count()).group_by(Job.state))
     jobs = {state: number for state, number in states}  # noqa: C416  rows are no pairs to mypy
     yield Gauge("jobs", "Jobs in each state.", ("state",), {(one.value,): jobs.get(one, 0) for one in JobState})
-    kept = select(JobCount.word, func.sum(JobCount.n)).where(JobCount.kind == "entries").group_by(JobCount.word)
-    ends = {(one.value,): 0.0 for one in EntryStatus} | _by_word(session, kept)
+    ends = {(one.value,): 0.0 for one in EntryStatus} | _by_word(session, "entries")
     yield Gauge("entries", "Files of all jobs by how they ended.", ("status",), ends)
-    refused = select(JobCount.word, func.sum(JobCount.n)).where(JobCount.kind == "rejections").group_by(JobCount.word)
-    yield Gauge("set_aside", "Files without a score by reason.", ("reason",), _by_word(session, refused))
+    yield Gauge("set_aside", "Files without a score by reason.", ("reason",), _by_word(session, "rejections"))
     under_way = (
         select(Batch.state, func.count())
         .join(Job, Job.id == Batch.job_id)
@@ -97,5 +95,7 @@ def of_model(session: Session) -> Iterator[Gauge]:
         yield Gauge("threshold", "Its operating point.", (), {(): used[3]})
 
 
-def _by_word(session: Session, query: Select[str, int]) -> Values:
+def _by_word(session: Session, kind: str) -> Values:
+    """The kept counts of all jobs together."""
+    query = select(JobCount.word, func.sum(JobCount.n)).where(JobCount.kind == kind).group_by(JobCount.word)
     return {(str(word),): float(number) for word, number in session.execute(query)}

@@ -94,6 +94,12 @@ def hold(session: Session, study_ids: Collection[int], *, read: bool = False) ->
     session.execute(held.with_for_update(read=read, key_share=True))
 
 
+def hold_alone(session: Session, study_id: int) -> None:
+    """Hold a study alone until the commit. Raises NotFound where there is none, or none any more."""
+    if session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
+        raise NotFound(f"There is no study {study_id}.")
+
+
 def refresh(session: Session, study_ids: Sequence[int], model_version_id: int) -> None:
     """Make the study results of one version anew: the highest score of a study's images.
 
@@ -270,11 +276,11 @@ def review(
 
 
 def current_review(session: Session, study_id: int, *, lock: bool = False) -> Review | None:
-    query = select(Review).where(Review.study_id == study_id, Review.superseded_at.is_(None))
-    # Two first verdicts at once have no row to lock yet: the study's own stands in for it.
-    if lock and session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
-        raise NotFound(f"There is no study {study_id}.")
-    return session.scalar(query)
+    if lock:
+        hold_alone(
+            session, study_id
+        )  # two first verdicts at once have no row to lock yet: the study's stands in for it
+    return session.scalar(select(Review).where(Review.study_id == study_id, Review.superseded_at.is_(None)))
 
 
 def reviews(session: Session, study_id: int) -> list[tuple[Review, str]]:

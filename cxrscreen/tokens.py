@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from cxrscreen import audit, users
@@ -44,7 +43,7 @@ def make(session: Session, user: User, name: str, role: Role, days: int, actor: 
     row = ApiToken(
         user_id=user.id,
         name=name,
-        token_hash=_digest(secret),
+        token_hash=users.digest(secret),
         role=role,
         created_at=moment,
         expires_at=moment + timedelta(days=days),
@@ -70,7 +69,7 @@ def revoke(session: Session, user: User, name: str, actor: User | str) -> None:
 def holder(session: Session, secret: str) -> tuple[User, ApiToken] | None:
     """Whose token this is, where it is good and its person may sign in."""
     query = select(User, ApiToken).join(ApiToken, ApiToken.user_id == User.id)
-    row = session.execute(query.where(ApiToken.token_hash == _digest(secret))).one_or_none()
+    row = session.execute(query.where(ApiToken.token_hash == users.digest(secret))).one_or_none()
     if row is None:
         return None
     user, token = row
@@ -84,13 +83,3 @@ def is_noted(token: ApiToken) -> bool:
 
 def note_use(session: Session, token_id: int) -> None:
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now()))
-
-
-def count(session: Session) -> dict[int, int]:
-    """How many tokens each person has, by the person's number; who has none is not in it."""
-    rows = session.execute(select(ApiToken.user_id, func.count()).group_by(ApiToken.user_id))
-    return {user_id: number for user_id, number in rows}  # noqa: C416  rows are no pairs to mypy
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

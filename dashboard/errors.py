@@ -54,8 +54,8 @@ class DiskFull(CxrscreenError):
 
 
 def wants_json() -> bool:
-    """The client asked for JSON before HTML, or is a program: one that shows a token, or speaks the upload protocol."""
-    if "Tus-Resumable" in request.headers or identity.by_token() or request.path.startswith(("/api/", "/metrics")):
+    """The client asked for JSON before HTML, or is a program, or speaks the upload protocol."""
+    if "Tus-Resumable" in request.headers or identity.for_programs():
         return True
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]

@@ -13,6 +13,7 @@ from cxrscreen.tables import Role, User, now
 
 # The rooms and addresses that programs may ask with a token; everything else is for people with a session.
 BY_TOKEN = {"api", "metrics", "tus", "groups", "images", "uploads.receive", "jobs.export", "exports.reviewed"}
+OF_PROGRAMS = ("/api/", "/metrics")
 SINCE = "since"
 BY_LINK = "by_link"
 
@@ -77,6 +78,11 @@ def by_token() -> bool:
     if authorization is None or authorization.type != "bearer":
         return False
     return request.blueprint in BY_TOKEN or request.endpoint in BY_TOKEN
+
+
+def for_programs() -> bool:
+    """Whether a program asks, as far as can be told: it shows a token, or the address is one of theirs."""
+    return by_token() or request.path.startswith(OF_PROGRAMS)
 
 
 def _of_token() -> Person | None:

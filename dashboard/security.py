@@ -106,7 +106,7 @@ def safe_next(target: str | None) -> str:
 
 
 def _ask_to_sign_in() -> AnyResponse:
-    if identity.by_token() or request.blueprint in ("api", "metrics"):
+    if identity.for_programs():
         raise Unauthorized("Show a token that is good: Authorization: Bearer ...", www_authenticate=BEARER)
     if wants_json():
         raise Unauthorized("Your session ended; sign in again.")

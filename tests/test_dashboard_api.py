@@ -53,6 +53,17 @@ class Program:
         assert answer.mimetype == "application/json" and answer.headers["Cache-Control"] == "no-store"
         return answer.get_json()
 
+    def walked(self, path: str, kind: str, cursor: str) -> tuple[list[Any], Any]:
+        """All of a list, page by page, and the last page."""
+        found, at = [], ""
+        for _ in range(5):
+            page = self.told(f"{path}{at}")
+            found += page[kind]
+            if page["next"] is None:
+                return found, page
+            at = f"&{cursor}={page['next']}"
+        raise AssertionError(f"{path} has no end")
+
 
 def token_of(name: str, role: Role | None = None, days: int = 30) -> str:
     with db.write() as session:
@@ -201,13 +212,8 @@ def test_jobs_and_entries_come_in_pages_that_add_up(site: Site, program: Callabl
         session.add(Rejection(entry_id=refused.id, job_id=job.id, reason="no_image", detail="text"))
         job_id, study_id = job.id, study.id
     asks = program()
-    numbers, before = [], ""
-    for _ in range(4):
-        page = asks.told(f"/jobs?limit=2{before}")
-        numbers += [one["id"] for one in page["jobs"]]
-        if page["next"] is None:
-            break
-        before = f"&before={page['next']}"
+    listed, _ = asks.walked("/jobs?limit=2", "jobs", "before")
+    numbers = [one["id"] for one in listed]
     assert numbers == sorted(numbers, reverse=True) and len(numbers) == 5
     job = asks.told(f"/jobs/{job_id}")
     assert (job["found"], job["scored"], job["rejected"]) == (3, 2, 1) and job["reasons"] == {"no_image": 1}
@@ -263,13 +269,8 @@ def test_the_worklist_is_that_of_the_page(site: Site, program: Callable[..., Pro
         )
         read_id = read.id
     asks = program()
-    names, after = [], ""
-    for _ in range(5):
-        page = asks.told(f"/studies?limit=3{after}")
-        names += [one["name"] for one in page["studies"]]
-        if page["next"] is None:
-            break
-        after = f"&after={page['next']}"
+    listed, page = asks.walked("/studies?limit=3", "studies", "after")
+    names = [one["name"] for one in listed]
     assert names == [f"Study {number}" for number in reversed(range(7))]
     assert page["threshold"] == 0.5 and page["model_version"] == site.model_id
     assert [one["id"] for one in asks.told("/studies?state=confirmed")["studies"]] == [read_id]

@@ -128,7 +128,9 @@ def openapi() -> Response:
     return jsonify(document(request.script_root))
 
 
+@functools.lru_cache(maxsize=4)
 def document(root: str = "") -> dict[str, Any]:
+    """The whole contract, made once for each place that a proxy puts us at; nobody changes it."""
     shapes = {one for each in _operations for one in (each.answer, each.query, each.body) if one} | {Problem}
     chosen = sorted(shapes, key=lambda shape: shape.__name__)
     _, held = models_json_schema(

@@ -16,8 +16,6 @@ from dashboard import uploads
 from dashboard.api.contract import operation
 from dashboard.api.shapes import Entries, EntriesAsked, Entry, Folder, Job, JobNow, Jobs, JobsAsked
 
-SCORED = (EntryStatus.SCORED, EntryStatus.DUPLICATE)
-
 
 @operation("GET", "/jobs", query=JobsAsked)
 def list_jobs(asked: JobsAsked) -> Jobs:
@@ -92,8 +90,7 @@ def _now(session: Session, job: JobRow) -> JobNow:
 
 
 def _entry(line: entries.Line, threshold: float) -> Entry:
-    entry, result, rejection = line.entry, line.result, line.rejection
-    said = result if result is not None and entry.status in SCORED else None
+    entry, said, rejection = line.entry, line.answer, line.rejection
     return Entry(
         id=entry.id,
         file=entry.name,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from cxrscreen import db, entries, readings, studies, worklist, worklist_filters
 from cxrscreen.errors import NoModel
 from cxrscreen.tables import Image, ModelVersion, Result
-from cxrscreen.worklist_filters import SEARCH_LENGTH
+from cxrscreen.worklist_filters import SEARCH_LENGTH, SORTS, STATES
 from dashboard import hidden, identity, shell
 from dashboard.api.contract import Shape, operation
 from dashboard.api.shapes import MOST, PAGE, Answer, ImageAnswer, Listed, Listing, Picture, Review, Study
@@ -32,10 +32,8 @@ NUMBER, DAY, SHARE = r"^[0-9]{0,15}$", r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$", r"^(0
 class StudiesAsked(Shape):
     """The filters of the worklist, as its own address says them; each is a text."""
 
-    state: Literal["open", "waiting", "disputed", "confirmed", "dismissed", "unsure", "reviewed", "all"] = Field(
-        "open", description="By verdict; open are those without one."
-    )
-    sort: Literal["score", "score-up", "newest", "oldest", "study-newest", "study-oldest"] = "score"
+    state: Literal[*STATES] = Field("open", description="By verdict; open are those without one.")  # type: ignore[valid-type]
+    sort: Literal[*SORTS] = "score"  # type: ignore[valid-type]
     job: str = _text("Only studies of which this job found an image.", pattern=NUMBER)
     class_: str = _text(alias="class")
     subclass: str = _text()
@@ -87,7 +85,8 @@ def show_study(study_id: int) -> Study:
     me = identity.signed_in()
     with db.read() as session:
         study = studies.get(session, study_id)
-        where = readings.standing(session, study, me.row)
+        past = readings.past(session, study_id)
+        where = past.standing(study, me.row)
         kept_back = readings.is_hidden(session, study_id, used, where)
         record = session.get_one(ModelVersion, used).record if used else {}
         pictures = [
@@ -95,7 +94,6 @@ def show_study(study_id: int) -> Study:
             for image, result in studies.images(session, study_id, None if kept_back else used)
         ]
         answers = [] if kept_back else _answers(session, study_id, me)
-        given = studies.reviews(session, study_id)
     same = ("id", "patient", "accession", "study_date", "created_at")
     return Study(
         **{name: getattr(study, name) for name in same},
@@ -113,7 +111,7 @@ def show_study(study_id: int) -> Study:
                 at=review.created_at,
                 current=review.superseded_at is None,
             )
-            for review, name in given
+            for review, name in past.reviews
         ],
         url=url_for("studies.show", study_id=study_id),
     )
